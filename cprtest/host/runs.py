@@ -233,13 +233,10 @@ def _directory_lock(directory: Path) -> Iterator[None]:
 
 
 def _socket_base() -> Path:
-    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()):
-        if (
-            os.path.isabs(base)
-            and len(base) <= _SOCKET_DIR_LENGTH - 13
-            and os.access(base, os.W_OK | os.X_OK)
-        ):
-            return Path(base)
+    for base in (Path(os.environ.get("XDG_RUNTIME_DIR", "")), Path(tempfile.gettempdir())):
+        short = len(str(base)) <= _SOCKET_BASE_LENGTH
+        if base.is_absolute() and short and os.access(base, os.W_OK | os.X_OK):
+            return base
     return Path("/tmp")
 
 
