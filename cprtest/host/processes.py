@@ -14,6 +14,7 @@ from pathlib import Path
 
 MARK = "CPRTEST_RUN"
 PROC = Path("/proc")
+_EXEC_LIMIT = 2.0
 
 
 def processes_of(ident: str) -> list[int]:
@@ -27,11 +28,27 @@ def processes_of(ident: str) -> list[int]:
 
 def carries_mark(pid: int, ident: str) -> bool:
     """Whether process `pid` was executed with CPRTEST_RUN=ident; false when it is gone or not readable."""
+    end = time.monotonic() + _EXEC_LIMIT
     try:
-        environ = (PROC / str(pid) / "environ").read_bytes()
+        while not (environ := (PROC / str(pid) / "environ").read_bytes()):
+            if not _in_execve(pid) or time.monotonic() > end:
+                return False
+            time.sleep(0.001)
     except OSError:
         return False
     return f"{MARK}={ident}".encode() in environ.split(b"\0")
+
+
+def _in_execve(pid: int) -> bool:
+    """Whether the process is between the start of execve and having an environment again.
+
+    The parent is told of a successful execve (close-on-exec) before that, so Popen returns in
+    that window. Source: fs/binfmt_elf.c sets start_code, field 26 of /proc/PID/stat, after the
+    environment. Kernel threads show 0 there as well, but have no executable.
+    """
+    process = PROC / str(pid)
+    started = (process / "stat").read_text().rpartition(")")[2].split()[23] != "0"
+    return not started and bool((process / "exe").readlink())
 
 
 def start_time(pid: int) -> int | None:
