@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest as a test sees it: the same object before and after a transfer."""
+
+from cprtest.errors import CprError
+from cprtest.guest.console import ConsoleShell
+from cprtest.limits import stretched, wait_until
+from cprtest.machine.devices import Passthrough
+from cprtest.machine.process import Machine
+from cprtest.machine.spec import GuestSpec
+
+
+class Guest:
+    """A running guest. `machine` is the QEMU that runs it now."""
+
+    def __init__(self, machine: Machine, spec: GuestSpec) -> None:
+        self.machine = machine
+        self.spec = spec
+        self._shell = ConsoleShell(machine.shell_socket)
+
+    def run(self, command: str, seconds: float = 10) -> str:
+        """Run a shell command in the guest over the console; its output. Raises CprError if it fails.
+
+        `seconds` is stretched.
+        """
+        result = self._shell.run(command, stretched(seconds))
+        if result.status:
+            raise CprError(f"guest: `{command}` ended with status {result.status}: {result.output.strip()}")
+        return result.output
+
+    def succeeds(self, command: str, seconds: float = 10) -> bool:
+        """Whether a shell command in the guest ends with status 0."""
+        return self._shell.run(command, stretched(seconds)).status == 0
+
+    def follow(self, machine: Machine) -> None:
+        """The guest has moved to `machine`: go on with that one's console."""
+        self.machine = machine
+        self._shell.attach(machine.shell_socket)
+
+    def plug(self, device: Passthrough) -> None:
+        """Hot-plug `device` into the running guest and wait until a driver of the guest has it."""
+        self.machine.plug(device.frontend())
+        self.spec = self.spec.with_devices(device)
+        wait_until(
+            f"the guest to find {device.id}",
+            lambda: self.succeeds(f"test -e {device.guest_path}"),
+            10,
+            lambda: "its PCI devices are " + " ".join(self.run("ls /sys/bus/pci/devices").split()),
+            interval=0.05,
+        )
