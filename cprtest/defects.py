@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Known defects of released QEMU (assets/known-defects.yaml).
+
+The only thing that may turn a failure into anything but a failure: the test named there fails with
+the signature named there on a version named there.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cprtest import paths
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One entry of known-defects.yaml."""
+
+    id: str
+    summary: str
+    test: str
+    versions: tuple[tuple[int, ...], tuple[int, ...]]
+    signature: str
+    lacks: str | None
+
+    def concerns(self, test: str, version: tuple[int, ...], features: frozenset[str]) -> bool:
+        """Whether `test` on a QEMU of `version` with `features` is expected to fail."""
+        first, last = self.versions
+        applies = first <= version[: len(first)] and version[: len(last)] <= last
+        return test == self.test and applies and (self.lacks is None or self.lacks not in features)
+
+    def explains(self, failure: str) -> bool:
+        """Whether the text of a failure carries this defect's signature."""
+        return re.search(self.signature, failure, re.DOTALL) is not None
+
+
+@functools.cache
+def known_defects() -> tuple[Defect, ...]:
+    """All entries of assets/known-defects.yaml."""
+    import yaml  # noqa: PLC0415  (only tests that touch a defect pay for it)
+
+    entries: list[dict[str, Any]] = yaml.safe_load((paths.ASSETS / "known-defects.yaml").read_text())
+    return tuple(
+        Defect(
+            id=e["id"],
+            summary=e["summary"],
+            test=e["test"],
+            versions=(_version(e["versions"][0]), _version(e["versions"][1])),
+            signature=e["signature"],
+            lacks=e.get("lacks"),
+        )
+        for e in entries
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in str(text).split("."))

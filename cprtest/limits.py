@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Time limits: written once for bare-metal KVM, stretched by how slow this lane is.
+
+A limit says how long something may take before a test gives up waiting. It is never
+an assertion about speed: benchmarks do that.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from cprtest.errors import CprError
+
+_T = TypeVar("_T")
+
+# Seconds that `_work` took on the machine the limits are written for (3 GHz x86-64).
+_REFERENCE = 0.02
+
+
+class TimeLimit(CprError):
+    """Something awaited did not come: the text says what, and what was there instead."""
+
+
+def _work() -> None:
+    total = 0
+    for n in range(400_000):
+        total += n * n
+
+
+@functools.cache
+def patience() -> float:
+    """How many times slower than bare-metal KVM this lane is (at least 1).
+
+    Measured once per process tree: CPRTEST_PATIENCE carries the figure to children.
+    """
+    known = os.environ.get("CPRTEST_PATIENCE")
+    if known:
+        return max(1.0, float(known))
+    best = min(_timed(_work) for _ in range(2))
+    # A guest without KVM is itself some ten times slower than the host it runs on.
+    value = max(1.0, best / _REFERENCE) * 3
+    os.environ["CPRTEST_PATIENCE"] = f"{value:.1f}"
+    return value
+
+
+def _timed(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def stretched(seconds: float) -> float:
+    """The limit `seconds` of a fast machine, in seconds of this one."""
+    return seconds * patience()
+
+
+def wait_until(
+    what: str,
+    probe: Callable[[], _T],
+    seconds: float,
+    instead: Callable[[], str] = lambda: "nothing happened",
+    interval: float = 0.005,
+) -> _T:
+    """Poll `probe` until it returns something true, and return that.
+
+    `seconds` is stretched. Raises TimeLimit: "waited 10 s for WHAT; instead: ...".
+    """
+    limit = stretched(seconds)
+    deadline = time.monotonic() + limit
+    while True:
+        value = probe()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeLimit(f"waited {limit:.0f} s for {what}; instead: {instead()}")
+        time.sleep(interval)
+        interval = min(interval * 1.5, 0.25)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The devices a guest can have. Each knows its own part of QEMU's command line.
+
+A device has a back end (host side: -netdev, -blockdev) that is made anew in every QEMU, and a
+front end (guest side: -device) that has to be the same on source and target.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+# The guest's side of NIC n has this MAC; its init gives it 10.99.n.2/24 (assets/guest/init).
+MAC = "52:54:00:63:70:{:02x}"
+GUEST_ADDRESS = "10.99.{}.2"
+HOST_ADDRESS = "10.99.{}.1"
+
+
+class Device(Protocol):
+    """What the command line needs to know of a device."""
+
+    @property
+    def id(self) -> str:
+        """QEMU's id of the device, and the name it has in events and reports."""
+
+    def backend(self) -> list[str]:
+        """Command-line options of the host side; may differ between source and target."""
+
+    def frontend(self) -> dict[str, Any] | None:
+        """The -device properties, or None where the device is all back end."""
+
+
+def option(name: str, value: dict[str, Any]) -> list[str]:
+    """One option in QEMU's JSON form, which needs no quoting of commas."""
+    return [name, json.dumps(value)]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A virtio-net NIC on a tap that QEMU opens by name in the test's network namespace.
+
+    Released QEMU preserves no tap descriptor: the target opens queues of its own, which the
+    kernel allows only on a multi-queue tap. So the netdev asks for 2 queues at least.
+    """
+
+    vhost: bool = True
+    queues: int = 1
+    index: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"net{self.index}"
+
+    @property
+    def ifname(self) -> str:
+        """The interface's name inside the test's network namespace."""
+        return f"tap{self.index}"
+
+    @property
+    def netdev_queues(self) -> int:
+        """Queue pairs that the back end opens, in each QEMU."""
+        return max(2, self.queues)
+
+    def backend(self) -> list[str]:
+        return option(
+            "-netdev",
+            {
+                "type": "tap",
+                "id": f"{self.id}-backend",
+                "ifname": self.ifname,
+                "script": "no",
+                "downscript": "no",
+                "queues": self.netdev_queues,
+                "vhost": self.vhost,
+            },
+        )
+
+    def frontend(self) -> dict[str, Any]:
+        multi_queue = {"mq": True, "vectors": 2 * self.queues + 2} if self.queues > 1 else {}
+        return {
+            "driver": "virtio-net-pci",
+            "id": self.id,
+            "netdev": f"{self.id}-backend",
+            "mac": MAC.format(self.index),
+            **multi_queue,
+        }
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A virtio-blk disk. The image is the test's own file."""
+
+    image: Path
+    format: str = "raw"
+    index: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"disk{self.index}"
+
+    def backend(self) -> list[str]:
+        file = {"driver": "file", "node-name": f"{self.id}-file", "filename": str(self.image)}
+        return [
+            *option("-blockdev", file),
+            *option(
+                "-blockdev",
+                {"driver": self.format, "node-name": f"{self.id}-node", "file": file["node-name"]},
+            ),
+        ]
+
+    def frontend(self) -> dict[str, Any]:
+        return {
+            "driver": "virtio-blk-pci",
+            "id": self.id,
+            "drive": f"{self.id}-node",
+            "serial": self.id,
+        }
+
+
+@dataclass(frozen=True)
+class Vsock:
+    """A vhost-vsock device: QEMU opens /dev/vhost-vsock itself."""
+
+    cid: int = 3
+    id: str = field(default="vsock0", init=False)
+
+    def backend(self) -> list[str]:
+        return []
+
+    def frontend(self) -> dict[str, Any]:
+        return {"driver": "vhost-vsock-pci", "id": self.id, "guest-cid": self.cid}
+
+
+@dataclass(frozen=True)
+class Passthrough:
+    """A host PCI device, by vfio-pci, plugged into the root port `slot`."""
+
+    role: str
+    address: str
+    slot: int
+
+    @property
+    def id(self) -> str:
+        return f"vfio-{self.role}"
+
+    @property
+    def guest_path(self) -> str:
+        """The device's directory in the guest's sysfs: root port n leads to bus n + 1."""
+        return f"/sys/bus/pci/devices/0000:{self.slot + 1:02x}:00.0"
+
+    def backend(self) -> list[str]:
+        return []
+
+    def frontend(self) -> dict[str, Any]:
+        return {"driver": "vfio-pci", "id": self.id, "host": self.address, "bus": root_port(self.slot)}
+
+
+def root_port(slot: int) -> str:
+    """QEMU's id of the guest's PCIe root port number `slot`, also the name of its bus."""
+    return f"port{slot}"

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One QEMU process, from its start to its end.
+
+Starting it and talking to it are separate steps: the target of a cpr-transfer answers nothing
+before the source has sent it the cpr state. Every channel is a socket pair made beforehand, so
+there is no path to wait for and nobody else can connect.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cprtest.errors import CprError
+from cprtest.limits import stretched, wait_until
+from cprtest.machine.qmp import Qmp
+from cprtest.machine.spec import GuestSpec
+from cprtest.timeline.clock import WallClock
+
+# What a timeline is made of, before there are observers outside QEMU. Names that a QEMU does not
+# know only cost it a warning (its log says so).
+TRACE_EVENTS = (
+    "cpr_state_save",
+    "cpr_state_load",
+    "cpr_transfer_input",
+    "cpr_transfer_output",
+    "migrate_set_state",
+    "migrate_error",
+    "migration_cancel",
+    "migration_cleanup",
+    "migration_set_outgoing_channel",
+    "migration_set_incoming_channel",
+    "migration_thread_setup_complete",
+    "migration_completion_vm_stop",
+    "savevm_state_header",
+    "loadvm_state_setup",
+    "process_incoming_migration_co_end",
+    "runstate_set",
+    "vm_state_notify",
+    "vm_stop_flush_all",
+    "vhost_dev_start",
+    "vhost_dev_stop",
+    "vhost_dev_cleanup",
+    "vfio_cpr_*",
+    "vfio_pci_reset",
+    "vfio_intx_enable",
+    "vfio_msix_enable",
+    "vfio_msix_vector_do_use",
+)
+
+
+class Died(CprError):
+    """A QEMU ended that should have lived."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended: an exit status, or the signal that killed it."""
+
+    status: int | None
+    signal: str | None
+
+    def __str__(self) -> str:
+        return f"killed by {self.signal}" if self.signal else f"exit status {self.status}"
+
+
+class Machine:
+    """A QEMU process. `actor` is "source" or "target": which one it is in the current transfer.
+
+    `directory` receives ACTOR.log, ACTOR.trace, qmp.log and console.log. `popen` starts it, in the
+    test's network namespace if it has one. `generation` counts the QEMUs that had this guest.
+    """
+
+    def __init__(
+        self,
+        qemu: Path,
+        spec: GuestSpec,
+        directory: Path,
+        *,
+        generation: int,
+        actor: str,
+        extra: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+        popen: Callable[..., "subprocess.Popen[bytes]"] = subprocess.Popen,
+    ) -> None:
+        self.qemu = qemu
+        self.spec = spec
+        self.generation = generation
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log = directory / f"{actor}.log"
+        self.trace = directory / f"{actor}.trace"
+        self.clock = WallClock()
+        self.stopping = False
+        qmp_ours, qmp_theirs = socket.socketpair()
+        self.shell_socket, shell_theirs = socket.socketpair()
+        theirs = (qmp_theirs, shell_theirs)
+        argv = [
+            str(qemu),
+            *("-name", f"cpr-{actor},debug-threads=on"),
+            *_socket_chardev("qmp", qmp_theirs),
+            *("-mon", "chardev=qmp,mode=control"),
+            *("-chardev", f"file,id=console,path={directory / 'console.log'},append=on"),
+            *("-serial", "chardev:console"),
+            *_socket_chardev("shell", shell_theirs),
+            *("-serial", "chardev:shell"),
+            *("-msg", "timestamp=on", "-D", str(self.trace)),
+            *(word for name in TRACE_EVENTS for word in ("-trace", name)),
+            *spec.command_line(),
+            *extra,
+        ]
+        self.argv = argv
+        self.qmp = Qmp(actor, directory / "qmp.log")
+        with self.log.open("ab") as log, theirs[0], theirs[1]:
+            log.write((" ".join(argv) + "\n").encode())
+            log.flush()
+            self.started = time.monotonic_ns()
+            self.process = popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[*(s.fileno() for s in theirs), *pass_fds],
+            )
+        self.qmp.connect(qmp_ours)
+
+    @property
+    def actor(self) -> str:
+        """source or target."""
+        return self.qmp.actor
+
+    @property
+    def pid(self) -> int:
+        """Process id of QEMU."""
+        return self.process.pid
+
+    def exit(self) -> Exit | None:
+        """How it ended, or None while it lives."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        return Exit(None, signal.Signals(-code).name) if code < 0 else Exit(code, None)
+
+    def gone(self) -> str | None:
+        """None while QEMU lives; else how it ended and its last words."""
+        ended = self.exit()
+        return f"QEMU ended, {ended}; its last words: {self.last_words()}" if ended else None
+
+    def last_words(self) -> str:
+        """The last lines of QEMU's log that are not its command line."""
+        lines = self.log.read_text(errors="replace").splitlines()[1:]
+        return " | ".join(lines[-4:]) or "none"
+
+    def ready(self, seconds: float = 10) -> None:
+        """Wait until QEMU's monitor answers. Raises CommandFailed with its last words if it ended."""
+        self.qmp.ready(seconds, self.gone)
+
+    def run_state(self) -> str | None:
+        """QEMU's run state, "" while its monitor is not up yet, None when the process is gone."""
+        if self.exit() is not None:
+            return None
+        if not self.qmp.is_ready:
+            return ""
+        try:
+            return str(self.qmp.command("query-status")["status"])
+        except CprError:
+            # It may be on its way out: the process tells, not the broken connection.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(stretched(1))
+            if self.exit() is not None:
+                return None
+            raise
+
+    def plug(self, frontend: dict[str, Any]) -> None:
+        """Hot-plug a device (device_add)."""
+        arguments = {key.replace("-", "_"): value for key, value in frontend.items()}
+        self.qmp.command("device_add", seconds=20, **arguments)
+
+    def quit(self, seconds: float = 10) -> Exit:
+        """End QEMU the proper way; kill it if it does not go within `seconds` (stretched)."""
+        self.stopping = True
+        if self.exit() is None and self.qmp.is_ready:
+            with contextlib.suppress(CprError):
+                self.qmp.command("quit")
+                self.process.wait(stretched(seconds))
+        return self.kill()
+
+    def kill(self, number: int = signal.SIGKILL) -> Exit:
+        """Send a signal (SIGKILL), wait for the end, give back how it ended. Harmless when it is over."""
+        self.stopping = True
+        if self.exit() is None:
+            os.kill(self.pid, number)
+            self.process.wait(stretched(10))
+        self.qmp.close()
+        self.shell_socket.close()
+        ended = self.exit()
+        assert ended is not None
+        return ended
+
+    def wait_run_state(self, *wanted: str, seconds: float = 10) -> str:
+        """Wait until the run state is one of `wanted`."""
+
+        def reached() -> str | None:
+            state = self.run_state()
+            if state is None:
+                raise Died(f"{self.actor} should become {' or '.join(wanted)}: {self.gone()}")
+            return state if state in wanted else None
+
+        state = wait_until(
+            f"{self.actor} to be {' or '.join(wanted)}", reached, seconds, lambda: str(self.run_state())
+        )
+        assert state is not None
+        return state
+
+
+def _socket_chardev(name: str, sock: socket.socket) -> list[str]:
+    return ["-chardev", f"socket,id={name},fd={sock.fileno()}"]

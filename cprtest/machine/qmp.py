@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QMP, synchronous, with every message logged and every event kept with its time."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import EventListener, QMPClient
+from qemu.qmp.error import QMPError
+
+from cprtest.errors import CprError
+from cprtest.limits import TimeLimit, stretched
+from cprtest.machine import loop
+from cprtest.timeline.clock import WallClock
+from cprtest.timeline.event import Event
+
+
+class CommandFailed(CprError):
+    """QEMU answered a QMP command with an error, or went away before it answered."""
+
+
+class Qmp:
+    """A QMP session over one end of a socket pair whose other end QEMU holds.
+
+    QEMU greets only once its monitor is up, which for the target of a cpr-transfer is after
+    the cpr state has arrived: so `connect` starts the wait and returns, `ready` waits.
+    """
+
+    def __init__(self, actor: str, log: Path) -> None:
+        self.actor = actor
+        self.events: list[Event] = []
+        self._log = log.open("a", buffering=1)
+        self._news = threading.Condition()
+        self._clock = WallClock()
+        self._client = QMPClient(actor)
+        self._pump: asyncio.Task[None] | None = None
+        self._greeting: Future[None] | None = None
+        self._closed = False
+
+    def connect(self, sock: socket.socket) -> None:
+        """Take over `sock` and wait for the greeting in the background."""
+        self._greeting = loop.start(self._open(sock))
+
+    async def _open(self, sock: socket.socket) -> None:
+        listener = EventListener()
+        self._client.register_listener(listener)
+        await self._client.connect(sock)
+        self._pump = asyncio.get_running_loop().create_task(self._listen(listener))
+
+    async def _listen(self, listener: EventListener) -> None:
+        async for received in listener:
+            message: dict[str, Any] = dict(received)
+            self._note("event", message)
+            stamp = message["timestamp"]
+            t, err = self._clock.monotonic(stamp["seconds"] * 10**9 + stamp["microseconds"] * 1000)
+            event = Event(t, self.actor, "qmp", message["event"], err=err, data=dict(message.get("data", {})))
+            with self._news:
+                self.events.append(event)
+                self._news.notify_all()
+
+    async def _end(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+        await self._client.disconnect()
+
+    def _note(self, kind: str, message: Any) -> None:
+        line = {"t": time.monotonic_ns(), "actor": self.actor, kind: message}
+        with contextlib.suppress(ValueError):  # closed while an event was on its way
+            self._log.write(json.dumps(line) + "\n")
+
+    def ready(self, seconds: float = 10, alive: Callable[[], str | None] = lambda: None) -> None:
+        """Wait for the greeting, `seconds` (stretched) at most.
+
+        `alive` returns why QEMU cannot answer any more (its exit), or None.
+        Raises TimeLimit, or CommandFailed when QEMU is gone.
+        """
+        assert self._greeting is not None, "connect() comes first"
+        deadline = time.monotonic() + stretched(seconds)
+        while True:
+            try:
+                self._greeting.result(0.1)
+                return
+            except TimeoutError:
+                gone = alive()
+                if gone:
+                    raise CommandFailed(f"{self.actor}: no QMP greeting: {gone}") from None
+                if time.monotonic() > deadline:
+                    raise TimeLimit(
+                        f"waited {stretched(seconds):.0f} s for {self.actor}'s QMP greeting"
+                    ) from None
+            except (QMPError, OSError, EOFError) as error:
+                raise CommandFailed(f"{self.actor}: no QMP greeting: {alive() or error}") from error
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether QEMU has greeted."""
+        greeting = self._greeting
+        return greeting is not None and greeting.done() and greeting.exception() is None
+
+    def command(self, name: str, *, seconds: float = 10, **arguments: Any) -> Any:
+        """Run one command and return its answer. An underscore in an argument's name stands for a dash.
+
+        Raises CommandFailed (QEMU's own words in it) or TimeLimit after `seconds` (stretched).
+        """
+        args = {key.replace("_", "-"): value for key, value in arguments.items() if value is not None}
+        self._note("command", {"execute": name, "arguments": args})
+        try:
+            answer = loop.run(self._client.execute(name, args), stretched(seconds))
+        except TimeoutError:
+            self._note("error", "no answer")
+            raise TimeLimit(
+                f"waited {stretched(seconds):.0f} s for {self.actor}'s answer to {name}"
+            ) from None
+        except (QMPError, OSError, EOFError) as error:
+            self._note("error", str(error))
+            raise CommandFailed(f"{self.actor}: {name}: {error or type(error).__name__}") from error
+        self._note("return", answer)
+        return answer
+
+    def wait_event(self, name: str, seconds: float = 10, since: int = 0, **data: Any) -> Event:
+        """The first event `name` at or after index `since` of `events` whose data contains `data`."""
+
+        def found() -> Event | None:
+            for event in self.events[since:]:
+                if event.name == name and all(event.data.get(key) == value for key, value in data.items()):
+                    return event
+            return None
+
+        with self._news:
+            self._news.wait_for(lambda: found() is not None or self._closed, stretched(seconds))
+            event = found()
+        if event is None:
+            seen = ", ".join(e.name for e in self.events[since:]) or "no event"
+            raise TimeLimit(
+                f"waited {stretched(seconds):.0f} s for {self.actor}'s event {name} {data or ''}; instead: {seen}"
+            )
+        return event
+
+    def close(self) -> None:
+        """End the session; QEMU's own end stays as it is. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._greeting is not None and not self._greeting.done():
+            self._greeting.cancel()
+        with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError):
+            loop.run(self._end(), 2)
+        with self._news:
+            self._news.notify_all()
+        self._log.close()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest is made of, and QEMU's command line for it.
+
+The spec is the same on source and target; only descriptors and the incoming side differ.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cprtest.machine.devices import Device, Passthrough, option, root_port
+
+# Root ports for devices that are plugged into a running guest (passthrough cannot be in a saved state).
+ROOT_PORTS = 6
+
+
+@dataclass(frozen=True)
+class Image:
+    """The guest's kernel, initial RAM disk and kernel arguments."""
+
+    kernel: Path
+    initrd: Path
+    arguments: str
+    ident: str
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """One guest. `accel`: kvm or tcg. `memory_mib`: guest RAM, in a memfd that travels."""
+
+    image: Image
+    accel: str
+    memory_mib: int = 256
+    vcpus: int = 1
+    devices: tuple[Device, ...] = ()
+
+    def with_devices(self, *devices: Device) -> "GuestSpec":
+        """The same guest with more devices."""
+        return replace(self, devices=(*self.devices, *devices))
+
+    @property
+    def savable(self) -> "GuestSpec":
+        """The same guest without the devices that no saved state can hold."""
+        return replace(self, devices=tuple(d for d in self.devices if not isinstance(d, Passthrough)))
+
+    def command_line(self) -> list[str]:
+        """Arguments of QEMU for this guest, without program name, monitors and incoming channels."""
+        memory = {
+            "qom-type": "memory-backend-memfd",
+            "id": "ram0",
+            "size": self.memory_mib << 20,
+            "share": True,
+        }
+        arguments = [
+            *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"),
+            *("-accel", self.accel, "-cpu", "host" if self.accel == "kvm" else "max"),
+            *("-smp", str(self.vcpus), "-m", str(self.memory_mib)),
+            *option("-object", memory),
+            # aux-ram-share: VGA, ROMs and the like travel by descriptor as well (needed by cpr-transfer).
+            *("-machine", "q35,memory-backend=ram0,aux-ram-share=on,vmport=off,graphics=off"),
+            *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)),
+            *("-append", self.image.arguments),
+        ]
+        for slot in range(ROOT_PORTS):
+            port = {"driver": "pcie-root-port", "id": root_port(slot), "chassis": slot + 1, "bus": "pcie.0"}
+            # Fixed slots: the guest must see the same PCI addresses whatever else is on the command line.
+            arguments += option("-device", {**port, "addr": f"{0x10 + slot:x}.0"})
+        for device in self.devices:
+            arguments += device.backend()
+            frontend = device.frontend()
+            if frontend is not None:
+                arguments += option("-device", frontend)
+        return arguments
+
+    def shape(self, qemu: Path) -> str:
+        """A key of everything the guest and its saved state depend on, `qemu`'s identity included."""
+        stat = qemu.stat()
+        identity: dict[str, Any] = {
+            "qemu": [str(qemu), stat.st_size, stat.st_mtime_ns],
+            "image": self.image.ident,
+            "arguments": self.image.arguments,
+            "machine": [self.accel, self.memory_mib, self.vcpus, ROOT_PORTS],
+            "cpu": _cpu_model() if self.accel == "kvm" else "max",
+            "devices": [(type(d).__name__, d.frontend()) for d in self.savable.devices],
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _cpu_model() -> str:
+    """Model and flags of the host's CPU: what a KVM guest with -cpu host sees."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags")
+    return "|".join(line for line in lines if line.split("\t")[0].strip() in wanted)[:8192]
+
+
+def channel(kind: str, address: dict[str, str]) -> dict[str, Any]:
+    """A migration channel in QAPI's form: `kind` is main or cpr, `address` a SocketAddress."""
+    return {"channel-type": kind, "addr": {"transport": "socket", **address}}
+
+
+def incoming(channels: Sequence[dict[str, Any]]) -> list[str]:
+    """The -incoming options of a target that waits on `channels`."""
+    return [word for entry in channels for word in option("-incoming", entry)]

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The nine phases of a hand-over, and which event begins or ends each.
+
+The rules speak of QEMU's own trace points and QMP events (10.2): observers outside QEMU refine them.
+Order of the rules is the order of a hand-over done right; the order that happened is read off the times.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cprtest.timeline.event import Event
+
+PHASES = ("stop", "setup", "release", "handover", "acquire", "stream", "complete", "resume", "rollback")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase in time, in ns on the common clock."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An event that marks a phase: actor, name and some of its data."""
+
+    actor: str
+    name: str
+    text: str = ""
+
+    def matches(self, event: Event) -> bool:
+        """Whether `event` is such a mark."""
+        return (
+            event.actor == self.actor
+            and event.name == self.name
+            and self.text in str(event.data.get("text", event.data.get("status", "")))
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A phase begins with the first of `begin` and ends with the first of `end` at or after that."""
+
+    phase: str
+    begin: tuple[Mark, ...]
+    end: tuple[Mark, ...]
+
+
+RULES = (
+    Rule(
+        "stop",
+        (Mark("source", "runstate_set", "(finish-migrate)"),),
+        (Mark("source", "vm_stop_flush_all"),),
+    ),
+    # SETUP notifiers have no trace point of their own in released QEMU. They run between the connection
+    # of the main channel and the stop (10.2); the reference build traces them.
+    Rule(
+        "setup",
+        (Mark("source", "migration_notifiers_setup"), Mark("source", "migration_set_outgoing_channel")),
+        (
+            Mark("source", "migration_notifiers_setup_end"),
+            Mark("source", "runstate_set", "(finish-migrate)"),
+            Mark("source", "migration_thread_setup_complete"),
+        ),
+    ),
+    Rule("release", (Mark("source", "VHOST_RESET_OWNER"),), (Mark("source", "VHOST_RESET_OWNER"),)),
+    Rule("handover", (Mark("source", "cpr_state_save"),), (Mark("target", "cpr_state_load"),)),
+    Rule(
+        "acquire",
+        (Mark("target", "cpr_state_load"),),
+        # The target closes the cpr channel (HUP) when its devices are there; the source answers that
+        # by connecting the main channel.
+        (Mark("source", "migration_set_outgoing_channel"), Mark("target", "migration_set_incoming_channel")),
+    ),
+    Rule(
+        "stream",
+        (Mark("source", "savevm_state_header"),),
+        (Mark("target", "process_incoming_migration_co_end"),),
+    ),
+    Rule(
+        "complete",
+        (Mark("source", "migrate_set_state", "completed"),),
+        (Mark("source", "runstate_set", "(postmigrate)"), Mark("source", "migration_cleanup")),
+    ),
+    Rule("resume", (Mark("target", "runstate_set", "(running)"),), (Mark("target", "RESUME"),)),
+    Rule(
+        "rollback",
+        (
+            Mark("source", "migrate_set_state", "failed"),
+            Mark("source", "migrate_set_state", "cancelled"),
+            Mark("source", "MIGRATION", "failed"),
+        ),
+        (Mark("source", "RESUME"), Mark("source", "migration_cleanup")),
+    ),
+)
+
+
+def find_phases(events: Sequence[Event]) -> dict[str, Span]:
+    """The phases that took place, from `events` in order of time.
+
+    A phase whose end was not seen ends where it began.
+    """
+    found: dict[str, Span] = {}
+    for rule in RULES:
+        begin = next((e for e in events if any(m.matches(e) for m in rule.begin)), None)
+        if begin is None:
+            continue
+        later = (e for e in events if e.t >= begin.t and any(m.matches(e) for m in rule.end))
+        end = next(later, begin)
+        found[rule.phase] = Span(begin.t, end.t)
+    return found
+
+
+def place(event: Event, phases: dict[str, Span]) -> Event:
+    """The event with its phase: the shortest phase that contains it. What fits nowhere keeps None."""
+    if event.phase is not None:
+        return event
+    around = [(s.end - s.start, name) for name, s in phases.items() if s.start <= event.t <= s.end]
+    return event.in_phase(min(around)[1] if around else None)

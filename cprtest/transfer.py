@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One cpr-transfer: source, target, channels, and how it ended."""
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cprtest.errors import CprError
+from cprtest.limits import wait_until
+from cprtest.machine.process import Machine
+from cprtest.machine.qmp import CommandFailed
+from cprtest.machine.spec import channel, incoming
+from cprtest.observe.trace import read_trace
+from cprtest.outcome import Outcome
+from cprtest.timeline.timeline import Timeline
+
+_ENDED = ("completed", "failed", "cancelled")
+
+
+class Transfer:
+    """A cpr-transfer of the guest on `source` to a new QEMU, step by step.
+
+    `start_target` makes the target: it is given the incoming options, descriptors to pass on and
+    returns the machine. `scratch` is a short directory for sockets.
+    """
+
+    def __init__(
+        self,
+        source: Machine,
+        start_target: Callable[[list[str], list[int]], Machine],
+        directory: Path,
+        scratch: Path,
+    ) -> None:
+        self.source = source
+        self.directory = directory
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # The target gets the cpr socket already listening, so the source can connect at once, and its
+        # path serves the source alone. The main socket it makes itself before it closes the cpr channel.
+        cpr_path = scratch / f"cpr-{source.generation + 1}"
+        main_path = scratch / f"main-{source.generation + 1}"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(cpr_path))
+            listener.listen(1)
+            fd = listener.fileno()
+            channels = [
+                channel("cpr", {"type": "fd", "str": str(fd)}),
+                channel("main", {"type": "unix", "path": str(main_path)}),
+            ]
+            self.target = start_target(incoming(channels), [fd])
+        self.channels = [
+            channel("main", {"type": "unix", "path": str(main_path)}),
+            channel("cpr", {"type": "unix", "path": str(cpr_path)}),
+        ]
+
+    def run(self) -> Outcome:
+        """Hand the guest over, wait until everything has settled, and say how it ended."""
+        source = self.source
+        source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        source.qmp.command("migrate-set-parameters", mode="cpr-transfer")
+        ran_before = source.run_state() == "running"
+        self._since = len(source.qmp.events)
+        self._start = time.monotonic_ns()
+        refusal = ""
+        try:
+            source.qmp.command("migrate", channels=self.channels, seconds=60)
+        except CommandFailed as error:
+            refusal = str(error)
+        if not refusal:
+            wait_until("the transfer to end", self._ended, 30, self._progress)
+        self._settle(ran_before)
+        return self._outcome(refusal)
+
+    def _reported(self) -> str:
+        """The last migration status that the source announced."""
+        statuses = [e.data["status"] for e in self.source.qmp.events[self._since :] if e.name == "MIGRATION"]
+        return statuses[-1] if statuses else "none"
+
+    def _ended(self) -> bool:
+        return self._reported() in _ENDED or self.source.exit() is not None
+
+    def _progress(self) -> str:
+        states = {m.actor: m.run_state() for m in (self.source, self.target)}
+        return f"status {self._reported()}, run states {states}"
+
+    def _settle(self, ran_before: bool) -> None:
+        """Wait until each side runs the guest, has stopped for good, or is gone."""
+        wanted = ("running",) if ran_before else ("paused", "suspended", "prelaunch")
+        dead_ends = ("internal-error", "guest-panicked", "shutdown", "io-error")
+
+        def settled() -> bool:
+            source, target = self.source.run_state(), self.target.run_state()
+            survivor = target if self._reported() == "completed" else source
+            if survivor is None:  # gone, so the other side decides, if it still can
+                return (target if survivor is source else source) != "inmigrate"
+            return survivor in wanted + dead_ends
+
+        try:
+            wait_until("both sides to settle", settled, 10)
+        except CprError:
+            pass  # the outcome tells what was there instead
+
+    def _outcome(self, refusal: str) -> Outcome:
+        machines = (self.source, self.target)
+        # Asked before the states are read: a QEMU that is dying shows as gone.
+        info = self.source.qmp.command("query-migrate") if self.source.run_state() else {}
+        states = {m.actor: m.run_state() for m in machines}
+        running = [side for side, state in states.items() if state == "running"]
+        survivor = "both" if len(running) == 2 else running[0] if running else "none"
+        events = [e for m in machines for e in m.qmp.events if e.t >= self._start]
+        for m in machines:
+            events += read_trace(m.trace, m.actor, m.clock, self._start)
+        downtime = info.get("downtime")
+        timeline = Timeline.build(
+            events,
+            {m.actor: str(m.qemu) for m in machines},
+            downtime * 10**6 if downtime is not None else None,
+        )
+        outcome = Outcome(
+            source=self.source,
+            target=self.target,
+            timeline=timeline,
+            directory=self.directory,
+            states=states,
+            survivor=survivor,
+            reported=info.get("status", self._reported()),
+            error=info.get("error-desc", refusal),
+            messages={m.actor: m.gone() or "" for m in machines},
+        )
+        timeline.write(self.directory)
+        outcome.write()
+        return outcome

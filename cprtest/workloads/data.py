@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Data at rest in guest memory and on the guest's disk, compared by hash across a transfer."""
+
+from cprtest.guest.guest import Guest
+
+_DISK = "/dev/vda"
+
+
+class MemoryData:
+    """A file of random data in the guest's RAM. size_mib: MiB."""
+
+    def __init__(self, guest: Guest, size_mib: int = 32) -> None:
+        self._guest = guest
+        guest.run(f"dd if=/dev/urandom of=/run/pattern bs=1M count={size_mib} 2>/dev/null", seconds=30)
+        self._hash = self._sum()
+
+    def check(self) -> None:
+        """Raises AssertionError if the data changed."""
+        seen = self._sum()
+        if seen != self._hash:
+            raise AssertionError(f"guest memory: SHA-256 of the pattern is {seen}, was {self._hash}")
+
+    def _sum(self) -> str:
+        return self._guest.run("sha256sum /run/pattern", seconds=30).split()[0]
+
+
+class DiskData:
+    """Random data written durably to the guest's first disk; each `check` reads it back and writes anew."""
+
+    def __init__(self, guest: Guest, size_mib: int = 8) -> None:
+        self._guest = guest
+        self._blocks = f"bs=1M count={size_mib}"
+        self._write()
+
+    def check(self) -> None:
+        """Raises AssertionError if what was written last is not what the disk holds; then writes new data."""
+        seen = self._sum()
+        if seen != self._hash:
+            raise AssertionError(f"disk: SHA-256 of the data is {seen}, {self._hash} was written")
+        self._write()
+
+    def _write(self) -> None:
+        self._guest.run(f"dd if=/dev/urandom of=/run/disk {self._blocks} 2>/dev/null", seconds=30)
+        self._guest.run(
+            f"dd if=/run/disk of={_DISK} {self._blocks} oflag=direct conv=fsync 2>/dev/null", seconds=30
+        )
+        self._hash = self._guest.run("sha256sum /run/disk", seconds=30).split()[0]
+
+    def _sum(self) -> str:
+        return self._guest.run(
+            f"dd if={_DISK} {self._blocks} iflag=direct 2>/dev/null | sha256sum", seconds=30
+        ).split()[0]
