@@ -66,7 +66,7 @@ class Features:
 
 def features(qemu: Path) -> Features:
     """What the binary `qemu` can do. Raises UsageError, one sentence, when it is no QEMU that we can test."""
-    qemu = Path(os.path.realpath(qemu))
+    qemu = qemu.absolute()
     try:
         status = qemu.stat()
     except OSError as error:
@@ -74,12 +74,6 @@ def features(qemu: Path) -> Features:
             f"{qemu}: {error.strerror}. Give the path of a qemu-system-x86_64 binary."
         ) from error
     return _features(qemu, status.st_size, status.st_mtime_ns)
-
-
-def identity(qemu: Path) -> tuple[str, int, int]:
-    """What changes when the binary changes: path, size, time of modification (ns)."""
-    status = qemu.stat()
-    return (os.path.realpath(qemu), status.st_size, status.st_mtime_ns)
 
 
 @functools.cache
@@ -90,14 +84,10 @@ def _features(qemu: Path, size: int, mtime_ns: int) -> Features:
         raise UsageError(f"{qemu} is not executable. Give the path of a qemu-system-x86_64 binary.")
     key = (_FORMAT, str(qemu), size, mtime_ns)
     known = remembered("qemu-features", key, lambda: _as_json(_ask(qemu)))
-    found = Features(
-        **{
-            field: frozenset(value) if isinstance(value, list) and field != "version" else value
-            for field, value in known.items()
-            if field != "version"
-        },
-        version=tuple(known["version"]),
-    )
+    fields: dict[str, Any] = {
+        name: frozenset(value) if isinstance(value, list) else value for name, value in known.items()
+    }
+    found = Features(**{**fields, "version": tuple(known["version"])})
     _check(qemu, found)
     return found
 
@@ -193,7 +183,10 @@ def _converse(qemu: Path) -> dict[str, Any]:
         finally:
             process.kill()
     replies = [json.loads(line) for line in out.splitlines() if line.strip()]
-    return {reply["id"]: reply.get("return", {}) for reply in replies if "id" in reply}
+    answers = {reply["id"]: reply.get("return", {}) for reply in replies if "id" in reply}
+    if len(answers) < len(_QUESTIONS):
+        raise UsageError(f"{qemu} greets like QEMU, but ended before it had answered on its monitor.")
+    return answers
 
 
 def _not_qemu(qemu: Path, process: subprocess.Popen[bytes]) -> str:
