@@ -4,7 +4,7 @@
 from cprtest.errors import CprError
 from cprtest.guest.console import ConsoleShell
 from cprtest.limits import stretched, wait_until
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.devices import Passthrough, Plugged
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec
 
@@ -36,8 +36,13 @@ class Guest:
         self.machine = machine
         self._shell.attach(machine.shell_socket)
 
-    def plug(self, device: Passthrough) -> None:
-        """Hot-plug `device` into the running guest and wait until a driver of the guest has it."""
+    @property
+    def passthrough(self) -> list[Passthrough]:
+        """The passthrough devices of the guest."""
+        return [device for device in self.spec.devices if isinstance(device, Passthrough)]
+
+    def plug(self, device: Plugged) -> None:
+        """Hot-plug `device` into the running guest and wait until the guest has found it."""
         self.machine.plug(device.frontend())
         self.spec = self.spec.with_devices(device)
         wait_until(
