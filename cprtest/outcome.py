@@ -65,7 +65,8 @@ class Outcome:
         )
         order = " < ".join(self.timeline.order()) or "none"
         error = f" ({self.error})" if self.error else ""
-        return f"{sides}; QEMU reports {self.reported}{error}; phases seen: {order}; evidence in {self.directory}"
+        reported = f"QEMU reports {self.reported}{error}"
+        return f"{sides}; {reported}; phases seen: {order}; evidence in {self.directory}"
 
     def write(self) -> None:
         """Write outcome.json and the timeline's files."""

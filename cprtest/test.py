@@ -2,6 +2,7 @@
 """CprTest: what functional tests are written in. boot(), transfer(), evidence, clean-up."""
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.host.runs import Run
 from cprtest.machine import state
-from cprtest.machine.devices import HOST_ADDRESS, Device, Disk, Passthrough, Tap, Vsock
+from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Tap, Vsock
 from cprtest.machine.features import Features, features
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec, Image
@@ -75,7 +76,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         *,
         net: Tap | None = None,
         disk: Disk | None = None,
-        vsock: Vsock | None = None,
+        vsock: bool = False,
         passthrough: Sequence[str] = (),
         memory_mib: int = 256,
         vcpus: int = 1,
@@ -86,20 +87,24 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default.
         """
-        devices: list[Device] = [d for d in (net, disk, vsock) if d is not None]
+        devices = tuple(device for device in (net, disk) if device is not None)
         if net is not None:
             self.network.tap(
                 net.ifname, queues=net.netdev_queues, address=f"{HOST_ADDRESS.format(net.index)}/24"
             )
-        spec = GuestSpec(self._image(), accel or self._best_accel(), memory_mib, vcpus, tuple(devices))
+        spec = GuestSpec(self._image(), accel or self._best_accel(), memory_mib, vcpus, devices)
         shape = spec.shape(self.qemu)
         saved = state.ensure(shape, lambda directory: self._boot_cold(spec, directory))
         machine = self._machine(self.qemu, spec, Path(self.logdir), 0, "source", ["-incoming", "defer"], [])
         machine.ready()
         state.restore(machine, saved)
         guest = Guest(machine, spec)
-        for slot, role in enumerate(passthrough):
-            guest.plug(self._assign(role, slot))
+        plugged: list[Plugged] = [self._assign(role, slot) for slot, role in enumerate(passthrough)]
+        if vsock:
+            # A guest's CID is the host's to give, and must be unique on it.
+            plugged.append(Vsock(len(plugged), cid=0x10000 + os.getpid()))
+        for device in plugged:
+            guest.plug(device)
         return guest
 
     def transfer(self, guest: Guest, *, keep_source: bool = False) -> Outcome:
@@ -130,9 +135,20 @@ class CprTest(avocado.Test):  # type: ignore[misc]
     def disk(self, size_mib: int = 64, format: str = "raw") -> Disk:
         """A fresh disk for the guest, an image file in the test's work directory. size_mib: MiB."""
         image = Path(self.workdir) / f"disk.{format}"
-        with image.open("wb") as file:
-            file.truncate(size_mib << 20)
+        self._qemu_img("create", "-q", "-f", format, str(image), f"{size_mib}M")
         return Disk(image, format)
+
+    def check_image(self, format: str = "qcow2") -> None:
+        """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""
+        self._qemu_img("check", "-q", "-f", format, str(Path(self.workdir) / f"disk.{format}"))
+
+    def _qemu_img(self, *arguments: str) -> None:
+        """qemu-img of the same build as QEMU, or else of the stock build."""
+        beside = self.qemu.with_name("qemu-img")
+        program = beside if beside.exists() else installed.qemu().with_name("qemu-img")
+        done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CprError(f"`qemu-img {' '.join(arguments)}` failed: {done.stdout}{done.stderr}".strip())
 
     def _boot_cold(self, spec: GuestSpec, directory: Path) -> Machine:
         """Boot a guest from its kernel, to be saved; it answers on its console."""
@@ -217,4 +233,4 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         self.log.warning("known defect %s: %s", defect.id, defect.summary)
 
 
-__all__ = ["CprError", "CprTest", "Disk", "Tap", "Vsock"]
+__all__ = ["CprTest", "Disk", "Tap", "Vsock"]

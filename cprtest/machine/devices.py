@@ -6,7 +6,7 @@ front end (guest side: -device) that has to be the same on source and target.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,30 +118,13 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Vsock:
-    """A vhost-vsock device: QEMU opens /dev/vhost-vsock itself."""
+class Plugged:
+    """A device that is plugged into the running guest, because no saved state can hold it.
 
-    cid: int = 3
-    id: str = field(default="vsock0", init=False)
+    It sits in the root port `slot`; the target has it on its command line in the same place.
+    """
 
-    def backend(self) -> list[str]:
-        return []
-
-    def frontend(self) -> dict[str, Any]:
-        return {"driver": "vhost-vsock-pci", "id": self.id, "guest-cid": self.cid}
-
-
-@dataclass(frozen=True)
-class Passthrough:
-    """A host PCI device, by vfio-pci, plugged into the root port `slot`."""
-
-    role: str
-    address: str
     slot: int
-
-    @property
-    def id(self) -> str:
-        return f"vfio-{self.role}"
 
     @property
     def guest_path(self) -> str:
@@ -150,6 +133,37 @@ class Passthrough:
 
     def backend(self) -> list[str]:
         return []
+
+
+@dataclass(frozen=True)
+class Vsock(Plugged):
+    """A vhost-vsock device: QEMU opens /dev/vhost-vsock itself. `cid` is unique on the host."""
+
+    cid: int
+
+    @property
+    def id(self) -> str:
+        return "vsock0"
+
+    def frontend(self) -> dict[str, Any]:
+        return {
+            "driver": "vhost-vsock-pci",
+            "id": self.id,
+            "guest-cid": self.cid,
+            "bus": root_port(self.slot),
+        }
+
+
+@dataclass(frozen=True)
+class Passthrough(Plugged):
+    """A host PCI device, by vfio-pci. `role` is its name in the host file, `address` its PCI address."""
+
+    role: str
+    address: str
+
+    @property
+    def id(self) -> str:
+        return f"vfio-{self.role}"
 
     def frontend(self) -> dict[str, Any]:
         return {"driver": "vfio-pci", "id": self.id, "host": self.address, "bus": root_port(self.slot)}

@@ -138,9 +138,8 @@ class Qmp:
             event = found()
         if event is None:
             seen = ", ".join(e.name for e in self.events[since:]) or "no event"
-            raise TimeLimit(
-                f"waited {stretched(seconds):.0f} s for {self.actor}'s event {name} {data or ''}; instead: {seen}"
-            )
+            what = f"{self.actor}'s event {name} {data or ''}".rstrip()
+            raise TimeLimit(f"waited {stretched(seconds):.0f} s for {what}; instead: {seen}")
         return event
 
     def close(self) -> None:

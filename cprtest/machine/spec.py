@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cprtest.machine.devices import Device, Passthrough, option, root_port
+from cprtest.machine.devices import Device, Plugged, option, root_port
 
-# Root ports for devices that are plugged into a running guest (passthrough cannot be in a saved state).
+# Root ports for devices that are plugged into a running guest (see devices.Plugged).
 ROOT_PORTS = 6
 
 
@@ -44,7 +44,7 @@ class GuestSpec:
     @property
     def savable(self) -> "GuestSpec":
         """The same guest without the devices that no saved state can hold."""
-        return replace(self, devices=tuple(d for d in self.devices if not isinstance(d, Passthrough)))
+        return replace(self, devices=tuple(d for d in self.devices if not isinstance(d, Plugged)))
 
     def command_line(self) -> list[str]:
         """Arguments of QEMU for this guest, without program name, monitors and incoming channels."""

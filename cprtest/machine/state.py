@@ -7,7 +7,6 @@ takes 2 (bare host, TCG) to 18 (lab). Numbers: docs/performance.md.
 """
 
 import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -54,7 +53,7 @@ def ensure(shape: str, boot: Callable[[Path], Machine]) -> Path:
                 save(machine, making / "state")
             finally:
                 machine.quit()
-            os.rename(making, final)
+            making.rename(final)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
             raise

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The workload that fits a passthrough device, by its role in the host file."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from cprtest.guest.guest import Guest
+from cprtest.host import hostfile
+from cprtest.host.network import Network
+from cprtest.machine.devices import Passthrough
+from cprtest.workloads.ivshmem import Ivshmem
+from cprtest.workloads.nic import Nic
+from cprtest.workloads.nvme import Nvme
+
+
+class Exerciser(Protocol):
+    """A workload that makes a device work once, and judges it."""
+
+    def exercise(self) -> None:
+        """Use the device, compare with the round before. Raises AssertionError when something is wrong."""
+
+
+def exerciser(guest: Guest, device: Passthrough, network: Callable[[], Network]) -> Exerciser:
+    """The workload for `device`. `network`: the test's network, asked for only where a NIC needs it."""
+    if device.role == "nvme":
+        return Nvme(guest, device)
+    if device.role == "ivshmem":
+        return Ivshmem(guest, device)
+    return Nic(guest, device, network(), hostfile.wire_of(device.address))

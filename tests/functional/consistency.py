@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the guest has in memory and on disk is the same on the target."""
+
+from cprtest.needs import needs
+from cprtest.test import CprTest
+from cprtest.workloads.data import DiskData, MemoryData
+
+CHAIN = 5
+
+
+@needs("qemu:cpr-transfer")
+class Consistency(CprTest):
+    """
+    :avocado: tags=smoke
+    """
+
+    def test_memory_and_disk(self):
+        """A guest with a disk is handed over: it lives on, with its memory and its disk as they were."""
+        guest = self.boot(disk=self.disk())
+        data = [MemoryData(guest), DiskData(guest)]
+        self.transfer(guest).assert_completed()
+        for part in data:
+            part.check()
+
+    def test_qcow2_disk(self):
+        """A qcow2 image that grows before and after the hand-over holds what was written (C-08, C-29)."""
+        guest = self.boot(disk=self.disk(format="qcow2"))
+        data = DiskData(guest)
+        self.transfer(guest).assert_completed()
+        data.check()
+        data.check()
+        guest.machine.quit()
+        self.check_image()
+
+    def test_chain_of_transfers(self):
+        """Five transfers in a row, each target the next source: data intact every time (C-31, C-32)."""
+        guest = self.boot(disk=self.disk())
+        data = [MemoryData(guest, size_mib=8), DiskData(guest, size_mib=2)]
+        for _ in range(CHAIN):
+            self.transfer(guest).assert_completed()
+            for part in data:
+                part.check()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Passthrough devices go on working on the target: DMA, interrupts and device memory."""
+
+from cprtest.machine.vhost import assert_in_use
+from cprtest.needs import needs
+from cprtest.test import CprTest, Tap
+from cprtest.workloads import echo
+from cprtest.workloads.data import DiskData
+from cprtest.workloads.passthrough import exerciser
+
+
+@needs("qemu:vfio-cpr")
+class Vfio(CprTest):
+    """
+    :avocado: tags=smoke
+    """
+
+    @needs("kvm", "vfio:virtio-net", "netns")
+    def test_virtio_net(self):
+        """A virtio-net NIC by VFIO receives and sends on the target after the source has exited."""
+        self.devices_cross("virtio-net")
+
+    @needs("kvm", "vfio:nvme")
+    def test_nvme(self):
+        """An NVMe drive by VFIO reads and writes by DMA on the target, with interrupts (C-13)."""
+        self.devices_cross("nvme")
+
+    @needs("kvm", "vfio:igb-vf", "netns")
+    def test_igb_vf(self):
+        """A virtual function of an igb NIC receives and sends on the target."""
+        self.devices_cross("igb-vf")
+
+    @needs("kvm", "vfio:ivshmem")
+    def test_ivshmem(self):
+        """A device with a 64 MiB memory BAR keeps its contents, and all of it stays mapped (C-14)."""
+        self.devices_cross("ivshmem")
+
+    @needs("kvm", "vfio:e1000e", "netns")
+    def test_no_function_level_reset(self):
+        """A device that can only be reset by its bus survives the target's start (C-28, D-002)."""
+        self.devices_cross("e1000e")
+
+    @needs("vfio:nvme")
+    def test_without_kvm(self):
+        """A passthrough device with MSI-X in use is handed over without KVM too (C-23, D-001)."""
+        self.devices_cross("nvme", accel="tcg")
+
+    @needs("kvm", "vhost-net", "tun", "netns", "vfio:virtio-net", "vfio:nvme", "vfio:igb-vf", "vfio:ivshmem")
+    def test_everything_together(self):
+        """vhost-net NIC, disk and four passthrough devices cross in one hand-over."""
+        net = Tap(vhost=True)
+        roles = ("virtio-net", "nvme", "igb-vf", "ivshmem")
+        guest = self.boot(net=net, disk=self.disk(), passthrough=roles)
+        stream = echo.tcp(guest, self.network)
+        data = DiskData(guest, size_mib=1)
+        devices = self.exercisers(guest)
+        assert_in_use(guest.machine.pid, net.netdev_queues, stream.wait_progress)
+        outcome = self.transfer(guest)
+        outcome.assert_completed()
+        for device in devices:
+            device.exercise()
+        data.check()
+        assert_in_use(outcome.target.pid, net.netdev_queues, stream.wait_progress)
+        stream.stop()
+
+    def devices_cross(self, *roles: str, accel: str | None = None):
+        guest = self.boot(passthrough=roles, accel=accel)
+        devices = self.exercisers(guest)
+        self.transfer(guest).assert_completed()
+        for device in devices:
+            device.exercise()
+
+    def exercisers(self, guest):
+        devices = [exerciser(guest, device, lambda: self.network) for device in guest.passthrough]
+        for device in devices:
+            device.exercise()
+        return devices
