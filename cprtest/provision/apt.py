@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian packages of a fixed suite, read through a private apt root that needs no privileges.
 
-Mirror addresses come from the host's own apt configuration, only the suite changes; the host's sources and lists
-stay untouched. apt itself fetches and verifies everything: signed indexes for packages, SHA-256 for single files.
+Mirror addresses come from the host's own apt configuration, only the suite changes; the host's sources
+and lists stay untouched. apt itself fetches and verifies everything: packages by its signed indexes,
+single files by a SHA-256 of ours.
 """
 
 import os
 import re
-import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cprtest.errors import CprError
 from cprtest.paths import cache_dir
-from cprtest.provision import progress
+from cprtest.provision import processes, progress
 from cprtest.provision.files import verify_sha256, write_atomically
+from cprtest.provision.installed import SUITE
 
-SUITE = "trixie"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 LISTS_MAX_AGE = 6 * 3600  # seconds; older lists may name versions that the mirror has dropped
 HELPER = "/usr/lib/apt/apt-helper"
@@ -102,7 +102,7 @@ class PrivateRoot:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         (self.path / "status").touch()
         write_atomically(self.path / "debian.sources", sources(host_mirrors()))
-        # How to reach mirrors (proxies, certificates, retries) is the host's business and taken over; its hooks are not.
+        # How to reach mirrors (proxies, certificates, retries) is taken over from the host, not its hooks.
         dump = subprocess.run(
             ["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True
         ).stdout
@@ -176,44 +176,67 @@ class PrivateRoot:
             self.run([*install, "--download-only", *packages], f"packages: {named}")
         return debs
 
+    def download_alone(self, package: str) -> Deb:
+        """Download one package without what it depends on."""
+        command = ["apt-get", "download", package]
+        uris = subprocess.run(
+            [*command, "--print-uris"], env=self._environment, capture_output=True, text=True, check=False
+        )
+        found = re.search(r"^'.*' (([^_ ]+)_([^_ ]+)_\w+\.deb) ", uris.stdout, re.M)
+        if found is None:
+            raise CprError(f"Debian {SUITE} has no package {package}: {uris.stderr.strip()}")
+        path = self.archives / found[1]
+        if not path.exists():
+            self.run(command, f"package: {package}")
+        return Deb(found[2], found[3].replace("%3a", ":"), path)
+
+    def dependencies(self, package: str) -> list[str]:
+        """Names of the packages that `package` directly depends on (first alternatives only)."""
+        command = ["apt-cache", "show", "--no-all-versions", package]
+        record = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, check=False
+        ).stdout
+        found = re.search(r"^Depends: (.*)$", record, re.M)
+        return [part.split()[0] for part in found[1].split(", ")] if found else []
+
     def _deb(self, name: str, version: str, architecture: str) -> Deb:
         file = f"{name}_{version.replace(':', '%3a')}_{architecture}.deb"
-        return Deb(name.split(":")[0], version, self.archives / file)
+        return Deb(name.partition(":")[0], version, self.archives / file)
 
 
-def run_with_status(command: Sequence[str], task: progress.Task, environment: dict[str, str]) -> str:
-    """Run an apt command with its machine-readable status shown in `task`; CprError with apt's words if it fails."""
+def run_with_status(command: Sequence[str], task: progress.Task, environment: Mapping[str, str]) -> str:
+    """Run an apt command with its machine-readable status shown in `task`; returns what it printed.
+
+    Raises CprError in apt's own words if it fails.
+    """
     read, write = os.pipe()
-    with os.fdopen(read) as status:
-        process = subprocess.Popen(
-            [*command, "-o", f"APT::Status-Fd={write}"],
-            env=environment,
-            pass_fds=(write,),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        os.close(write)
-        output: list[str] = []
-        reader = threading.Thread(target=lambda: output.extend(process.stdout or ()), daemon=True)
-        reader.start()
-        try:
+    output: list[str] = []
+    try:
+        with (
+            os.fdopen(read) as status,
+            processes.started(
+                [*command, "-o", f"APT::Status-Fd={write}"], environment, pass_fds=(write,)
+            ) as apt,
+        ):
+            os.close(write)
+            write = -1
+            assert apt.stdout is not None
+            reader = threading.Thread(target=output.extend, args=(apt.stdout,), daemon=True)
+            reader.start()
             for line in status:  # dlstatus:item:percent:words, see apt's README.progress-reporting
                 kind, _, rest = line.partition(":")
                 words = rest.split(":", 2)
                 if kind in ("dlstatus", "pmstatus") and len(words) == 3:
                     task.update(float(words[1]), words[2].strip())
-            code = process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-        reader.join()
+            code = apt.wait()
+            reader.join()
+    finally:
+        if write >= 0:
+            os.close(write)
     if code:
-        errors = [line.strip() for line in output if line.startswith(("E:", "Err:", "W:"))] or output[-3:]
+        errors = [line.strip() for line in output if line.startswith("E:")] or output[-3:]
         raise CprError(
-            f"`{' '.join(command[:3])}` failed: {' '.join(errors[-3:]).strip() or f'exit status {code}'}"
+            f"`{' '.join(command[:2])}` failed: {' '.join(errors).strip() or f'exit status {code}'}"
         )
     return "".join(output)
 
@@ -231,6 +254,22 @@ def fetch_debs(packages: Sequence[str], max_age: float = LISTS_MAX_AGE) -> list[
         except CprError:
             root.update(max_age=60)  # the lists may be older than what the mirror still holds
             return root.download(packages)
+
+
+def fetch_alone(package: str) -> Deb:
+    """Download one package, and nothing that it depends on."""
+    with _one_at_a_time:
+        root = PrivateRoot()
+        root.update()
+        return root.download_alone(package)
+
+
+def dependencies(package: str) -> list[str]:
+    """Names of the packages that `package` directly depends on."""
+    with _one_at_a_time:
+        root = PrivateRoot()
+        root.update()
+        return root.dependencies(package)
 
 
 def extract(debs: Sequence[Deb], dest: Path) -> None:
@@ -276,10 +315,9 @@ def fetch_file(pool_path: str, sha256: str, dest: Path) -> Path:
         try:
             root.run([HELPER, "download-file", uri, str(part), f"SHA256:{sha256}"], f"source: {dest.name}")
             verify_sha256(part, sha256)
+            part.replace(dest)
         except CprError as error:
-            part.unlink(missing_ok=True)
-            raise CprError(
-                f"{error} Without that file nothing can be built from it; if you have it from elsewhere, put it at {dest}."
-            ) from error
-    shutil.move(part, dest)
+            raise CprError(f"{error} If you have {dest.name} from elsewhere, put it at {dest}.") from error
+        finally:
+            Path(f"{part}.FAILED").unlink(missing_ok=True)  # apt keeps a file whose hash is wrong
     return dest

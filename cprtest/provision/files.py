@@ -32,7 +32,7 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def new_directory(final: Path) -> Iterator[Path]:
-    """Give a scratch directory beside `final` that becomes `final` if the block ends well, else is removed."""
+    """Give a scratch directory that becomes `final` if the block ends well, and is removed if not."""
     final.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
     scratch.chmod(0o755)

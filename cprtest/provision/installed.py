@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where kernel, guest image and QEMU are. Reads files, runs nothing, needs the standard library only."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cprtest.errors import NotInstalled
+from cprtest.paths import ASSETS, CHECKOUT, VENV, cache_dir
+from cprtest.provision.files import digest, read_record
+from cprtest.provision.qemu_source import build_of
+
+KERNEL_PACKAGE = "linux-image-amd64"
+SUITE = "trixie"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The stock kernel that lab and guest boot. modules: .../lib/modules/RELEASE, with depmod's indexes."""
+
+    release: str
+    image: Path
+    modules: Path
+    version: str
+
+
+@dataclass(frozen=True)
+class GuestImage:
+    """The guest's initramfs; key: private SSH key for root; ident changes with the contents."""
+
+    initrd: Path
+    key: Path
+    ident: str
+
+
+def kernel_record() -> Path:
+    """The file that says which kernel is in use."""
+    return cache_dir() / "installed" / f"kernel-{SUITE}.json"
+
+
+def guest_record() -> Path:
+    """The file that says which image belongs to this checkout's image sources and the kernel in use."""
+    sources = [*(ASSETS / "guest").rglob("*"), *(CHECKOUT / "cprtest" / "guest").glob("*.py")]
+    inputs = digest([kernel().release, *sorted(path for path in sources if path.is_file())])
+    return cache_dir() / "installed" / f"guest-{inputs}.json"
+
+
+def venv_record() -> Path:
+    """The file that says what this checkout's venv was made from."""
+    return VENV / "provision.json"
+
+
+def kernel() -> Kernel:
+    """The kernel that set-up fetched. Raises NotInstalled."""
+    record = read_record(kernel_record())
+    if record is None or not (base := Path(record["directory"])).is_dir():
+        raise NotInstalled("the kernel is not there yet: run `scripts/setup`.")
+    release = record["release"]
+    modules = base / "modules" / "lib" / "modules" / release
+    return Kernel(release, base / "vmlinuz", modules, record["version"])
+
+
+def guest_image() -> GuestImage:
+    """The guest image that set-up built from this checkout's sources. Raises NotInstalled."""
+    record = read_record(guest_record())
+    if record is None or not (base := Path(record["directory"])).is_dir():
+        raise NotInstalled(
+            "the guest image is not built yet, or its sources have changed: run `scripts/setup`."
+        )
+    return GuestImage(base / "initrd.img", base / "id_ed25519", base.name)
+
+
+def qemu(flavour: str = "stock") -> Path:
+    """The qemu-system-x86_64 of a flavour. Raises NotInstalled, or UsageError for an unknown flavour."""
+    binary = build_of(flavour).binary
+    if not binary.exists():
+        raise NotInstalled(f"QEMU {flavour} is not built yet: run `scripts/build-qemu {flavour}`.")
+    return binary
+
+
+def versions() -> dict[str, str]:
+    """What set-up installed, by name; recorded with every result."""
+    found = {"python": sys.version.split()[0], "kernel": kernel().version, "guest image": guest_image().ident}
+    for path in (qemu().parent.parent / "build.json", venv_record(), cache_dir() / "installed" / "host.json"):
+        record = read_record(path) or {}
+        found |= record.get("versions", {})
+    return found

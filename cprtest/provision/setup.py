@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`scripts/setup` and `scripts/build-qemu`: what to do, in which order, what side by side.
+
+Two stages. The first runs with the system's Python: Debian packages and venv. The second runs in the venv:
+kernel and guest image are prepared while QEMU compiles.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from cprtest.errors import CprError, NotInstalled, UsageError
+from cprtest.paths import CHECKOUT, VENV, cache_dir
+from cprtest.provision import installed, packages, processes, progress, venv
+from cprtest.provision.files import locked, write_record
+from cprtest.provision.qemu_source import FLAVOURS, build_of
+
+LOCK = "setup"
+
+
+def nothing_to_do(flavour: str = "stock") -> bool:
+    """Is everything there? Reads a few files and asks dpkg; takes a fraction of a second."""
+    names = packages.wanted(packages.LIST.read_text(encoding="utf-8"))
+    try:
+        installed.guest_image()
+        installed.qemu(flavour)
+    except NotInstalled:
+        return False
+    return venv.current() and len(packages.installed(names)) == len(names)
+
+
+def first_stage() -> None:
+    """Debian packages and venv; needs nothing but the standard library."""
+    host = packages.ensure()
+    venv.ensure()
+    write_record(cache_dir() / "installed" / "host.json", {"versions": host})
+
+
+def second_stage(flavour: str, refresh: bool) -> Path:
+    """Kernel, guest image and QEMU; returns QEMU's path. Runs in the venv."""
+    from cprtest.provision import kernel, qemu  # noqa: PLC0415 - not needed when there is nothing to do
+
+    def guest() -> None:
+        kernel.ensure(refresh)
+        build_guest_image(refresh)
+
+    results: list[Path] = []
+    with progress.shown():
+        side_by_side(guest, lambda: results.append(qemu.ensure(flavour)))
+    return results[0]
+
+
+def build_guest_image(refresh: bool) -> None:
+    """Build the guest image unless the one of today's sources is there."""
+    if not refresh:
+        try:
+            installed.guest_image()
+            return
+        except NotInstalled:
+            pass
+    from cprtest.guest import image  # noqa: PLC0415 - slow, and seldom needed
+
+    with progress.task("guest image"):
+        directory = image.build(cache_dir() / "guest")
+    write_record(installed.guest_record(), {"directory": str(directory)})
+
+
+def side_by_side(*jobs: Callable[[], None]) -> None:
+    """Run jobs in threads; the first failure ends the others and is raised."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        futures = [pool.submit(job) for job in jobs]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [error for future in done if (error := future.exception())]
+            if failed:
+                raise failed[0]
+        except BaseException:
+            processes.stop_all()
+            raise
+
+
+def _run(flavour: str, refresh: bool) -> Path:
+    """Do what is missing; the second stage is a new process, of the venv's Python."""
+    if not refresh and nothing_to_do(flavour):
+        return build_of(flavour).binary
+    with locked(LOCK):
+        first_stage()
+        if Path(sys.prefix) == VENV:
+            return second_stage(flavour, refresh)
+    sys.stderr.flush()
+    os.chdir(CHECKOUT)
+    python = str(VENV / "bin" / "python")
+    return os.execv(python, [python, "-m", "cprtest.provision", *sys.argv[1:]])
+
+
+def _end(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Run a command's body; what a person can act on becomes one sentence and an exit status."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        return action()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except CprError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename or cache_dir()}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; run it again to go on.", file=sys.stderr)
+        return 130
+    return 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Both commands: `setup` makes everything ready, `build-qemu FLAVOUR` also prints QEMU's path."""
+    parser = argparse.ArgumentParser(prog="scripts", description="Make everything ready that tests need.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    setup = commands.add_parser("setup", help="fetch and build what is missing; does nothing if all is there")
+    setup.add_argument(
+        "--refresh", action="store_true", help="look for a newer kernel and newer packages of the guest"
+    )
+    build = commands.add_parser("build-qemu", help="build one flavour of QEMU; its path is the last line")
+    build.add_argument("flavour", choices=FLAVOURS)
+    options = parser.parse_args(arguments)
+
+    def action() -> int:
+        flavour = getattr(options, "flavour", "stock")
+        build_of(flavour)
+        path = _run(flavour, getattr(options, "refresh", False))
+        if options.command == "build-qemu":
+            print(path)
+        return 0
+
+    return guarded(action)
