@@ -137,7 +137,7 @@ class PrivateRoot:
     def run(self, command: Sequence[str], what: str) -> str:
         """Run an apt command in this root, show its progress, return what it printed."""
         with progress.task(what) as task:
-            return run_with_status(command, task, self._environment)
+            return run_with_status(command, task, self._environment, cwd=self.archives)
 
     def update(self, max_age: float = LISTS_MAX_AGE) -> None:
         """Fetch the package lists unless they are younger than `max_age` seconds.
@@ -204,7 +204,9 @@ class PrivateRoot:
         return Deb(name.partition(":")[0], version, self.archives / file)
 
 
-def run_with_status(command: Sequence[str], task: progress.Task, environment: Mapping[str, str]) -> str:
+def run_with_status(
+    command: Sequence[str], task: progress.Task, environment: Mapping[str, str], cwd: Path | None = None
+) -> str:
     """Run an apt command with its machine-readable status shown in `task`; returns what it printed.
 
     Raises CprError in apt's own words if it fails.
@@ -215,7 +217,7 @@ def run_with_status(command: Sequence[str], task: progress.Task, environment: Ma
         with (
             os.fdopen(read) as status,
             processes.started(
-                [*command, "-o", f"APT::Status-Fd={write}"], environment, pass_fds=(write,)
+                [*command, "-o", f"APT::Status-Fd={write}"], environment, cwd, pass_fds=(write,)
             ) as apt,
         ):
             os.close(write)
