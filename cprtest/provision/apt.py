@@ -179,8 +179,14 @@ class PrivateRoot:
     def download_alone(self, package: str) -> Deb:
         """Download one package without what it depends on."""
         command = ["apt-get", "download", package]
+        # not in `archives`: apt prints no address of a file that is there already
         uris = subprocess.run(
-            [*command, "--print-uris"], env=self._environment, capture_output=True, text=True, check=False
+            [*command, "--print-uris"],
+            cwd=self.path,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         found = re.search(r"^'.*' (([^_ ]+)_([^_ ]+)_\w+\.deb) ", uris.stdout, re.M)
         if found is None:
