@@ -9,7 +9,7 @@ from typing import Any
 from cprtest.machine.process import Machine
 from cprtest.timeline.timeline import Timeline
 
-# (survivor's side) -> status, of a guest that ran before the transfer.
+# survivor -> status
 STATUS = {"target": "completed", "source": "rolled-back", "none": "lost", "both": "split"}
 
 
@@ -17,7 +17,7 @@ STATUS = {"target": "completed", "source": "rolled-back", "none": "lost", "both"
 class Outcome:
     """The result of one transfer.
 
-    survivor: the side that runs the guest (source, target, none, both). states: run state of both sides
+    survivor: the side that has the guest in the run state it had before (source, target, none, both). states: run state of both sides
     when everything had settled (None: the process is gone). reported: what QEMU's query-migrate says on
     the source, and its error text.
     """
@@ -40,19 +40,19 @@ class Outcome:
         return STATUS[self.survivor]
 
     def assert_completed(self) -> None:
-        """The target runs the guest, the source does not, and QEMU says so too."""
+        """The target has the guest, the source does not, and QEMU says so too."""
         self._assert("target", "completed")
 
     def assert_rolled_back(self) -> None:
-        """The source runs the guest again, the target does not, and QEMU reports a failure."""
+        """The source has the guest again, the target does not, and QEMU reports a failure."""
         self._assert("source", "failed", "cancelled")
 
     def _assert(self, survivor: str, *reported: str) -> None:
         message = ""
         if self.survivor != survivor:
-            message = f"expected the guest to run on the {survivor}, it runs on {self.survivor}"
+            message = f"expected the {survivor} to have the guest, and {self.survivor} has it"
         elif self.reported not in reported:
-            message = f"the guest runs on the {survivor}, but the source reports {self.reported}"
+            message = f"the {survivor} has the guest, but the source reports {self.reported}"
         self.checks.append({"name": f"survivor is {survivor}", "ok": not message, "message": message})
         self.write()
         if message:

@@ -58,7 +58,8 @@ class Transfer:
         source = self.source
         source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         source.qmp.command("migrate-set-parameters", mode="cpr-transfer")
-        ran_before = source.run_state() == "running"
+        # A guest that was paused has to arrive paused: then that is what "has the guest" means.
+        self._wanted = ("running",) if source.run_state() == "running" else ("paused", "suspended")
         self._since = len(source.qmp.events)
         self._start = time.monotonic_ns()
         refusal = ""
@@ -68,7 +69,7 @@ class Transfer:
             refusal = str(error)
         if not refusal:
             wait_until("the transfer to end", self._ended, 30, self._progress)
-        self._settle(ran_before)
+        self._settle()
         return self._outcome(refusal)
 
     def _reported(self) -> str:
@@ -83,9 +84,8 @@ class Transfer:
         states = {m.actor: m.run_state() for m in (self.source, self.target)}
         return f"status {self._reported()}, run states {states}"
 
-    def _settle(self, ran_before: bool) -> None:
-        """Wait until each side runs the guest, has stopped for good, or is gone."""
-        wanted = ("running",) if ran_before else ("paused", "suspended", "prelaunch")
+    def _settle(self) -> None:
+        """Wait until the side that should have the guest has it, has stopped for good, or is gone."""
         dead_ends = ("internal-error", "guest-panicked", "shutdown", "io-error")
 
         def settled() -> bool:
@@ -93,7 +93,7 @@ class Transfer:
             survivor = target if self._reported() == "completed" else source
             if survivor is None:  # gone, so the other side decides, if it still can
                 return (target if survivor is source else source) != "inmigrate"
-            return survivor in wanted + dead_ends
+            return survivor in self._wanted + dead_ends
 
         try:
             wait_until("both sides to settle", settled, 10)
@@ -105,8 +105,8 @@ class Transfer:
         # Asked before the states are read: a QEMU that is dying shows as gone.
         info = self.source.qmp.command("query-migrate") if self.source.run_state() else {}
         states = {m.actor: m.run_state() for m in machines}
-        running = [side for side, state in states.items() if state == "running"]
-        survivor = "both" if len(running) == 2 else running[0] if running else "none"
+        having = [side for side, state in states.items() if state in self._wanted]
+        survivor = "both" if len(having) == 2 else having[0] if having else "none"
         events = [e for m in machines for e in m.qmp.events if e.t >= self._start]
         for m in machines:
             events += read_trace(m.trace, m.actor, m.clock, self._start)

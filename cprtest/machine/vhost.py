@@ -2,7 +2,7 @@
 """Evidence that a QEMU owns vhost devices, and that they do the work.
 
 VHOST_SET_OWNER makes a worker that shows among the owner's threads as vhost-PID (kernel 6.4 and later,
-drivers/vhost/vhost.c). A QEMU that lost vhost and went on in user space has none, though its guest still answers.
+drivers/vhost/vhost.c). A QEMU that lost vhost and went on in user space has none, and still its guest answers.
 """
 
 from collections.abc import Callable
@@ -39,5 +39,5 @@ def assert_in_use(pid: int, count: int, traffic: Callable[[], object]) -> None:
 
 
 def _runs(pid: int, threads: list[int]) -> int:
-    """How often the threads were put on a CPU (third field of schedstat, Documentation/scheduler/sched-stats)."""
+    """How often the threads got a CPU (third field of schedstat, Documentation/scheduler/sched-stats)."""
     return sum(int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()[2]) for tid in threads)

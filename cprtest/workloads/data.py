@@ -9,7 +9,7 @@ _DISK = "/dev/vda"
 class MemoryData:
     """A file of random data in the guest's RAM. size_mib: MiB."""
 
-    def __init__(self, guest: Guest, size_mib: int = 32) -> None:
+    def __init__(self, guest: Guest, size_mib: int = 8) -> None:
         self._guest = guest
         guest.run(f"dd if=/dev/urandom of=/run/pattern bs=1M count={size_mib} 2>/dev/null", seconds=30)
         self._hash = self._sum()
@@ -27,7 +27,7 @@ class MemoryData:
 class DiskData:
     """Random data written durably to the guest's first disk; each `check` reads it back and writes anew."""
 
-    def __init__(self, guest: Guest, size_mib: int = 8) -> None:
+    def __init__(self, guest: Guest, size_mib: int = 2) -> None:
         self._guest = guest
         self._blocks = f"bs=1M count={size_mib}"
         self._write()

@@ -35,7 +35,7 @@ class Consistency(CprTest):
     def test_chain_of_transfers(self):
         """Five transfers in a row, each target the next source: data intact every time (C-31, C-32)."""
         guest = self.boot(disk=self.disk())
-        data = [MemoryData(guest, size_mib=8), DiskData(guest, size_mib=2)]
+        data = [MemoryData(guest), DiskData(guest)]
         for _ in range(CHAIN):
             self.transfer(guest).assert_completed()
             for part in data:

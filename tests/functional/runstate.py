@@ -21,7 +21,8 @@ class RunState(CprTest):
         """A guest that was paused arrives paused, and runs after `cont` as if nothing had happened."""
         guest = self.boot()
         guest.machine.qmp.command("stop")
-        outcome = self.transfer(guest)
+        outcome = self.transfer(guest, keep_source=True)
+        outcome.assert_completed()
         self.assertEqual(outcome.states, {"source": "postmigrate", "target": "paused"})
         outcome.target.qmp.command("cont")
         guest.run("true")
