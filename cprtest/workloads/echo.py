@@ -5,6 +5,7 @@ The guest echoes. The host sends a stream whose content follows from the positio
 what comes back byte by byte, so a lost, doubled, reordered or foreign byte is found where it happens.
 """
 
+import contextlib
 import hashlib
 import socket
 import threading
@@ -71,8 +72,10 @@ class EchoStream:
         expected = b""
         number = 0
         try:
-            while not (self._stopping.is_set() and self.received == self._sent):
+            while True:
                 data = self._sock.recv(_WINDOW)
+                if not data and self._complete():
+                    return
                 if not data:
                     self._fail(f"the guest closed the stream after {self.received} bytes")
                     return
@@ -89,7 +92,12 @@ class EchoStream:
                     self.history.append(Received(time.monotonic_ns(), self.received))
                     self._progress.notify_all()
         except OSError as error:
-            self._fail(f"waiting for byte {self.received}: {error}")
+            if not self._complete():
+                self._fail(f"waiting for byte {self.received}: {error}")
+
+    def _complete(self) -> bool:
+        """Whether the stream was ended by us, and all of it had come back."""
+        return self._stopping.is_set() and self.received == self._sent
 
     def _fail(self, what: str) -> None:
         with self._progress:
@@ -117,9 +125,14 @@ class EchoStream:
     def stop(self) -> None:
         """Let what is under way come back, end the stream and judge it."""
         self._stopping.set()
-        for thread in self._threads:
-            thread.join(stretched(10))
+        sender, receiver = self._threads
+        sender.join(stretched(10))
+        with self._progress:
+            self._progress.wait_for(lambda: self._complete() or self.error is not None, stretched(10))
         missing = self._sent - self.received
+        with contextlib.suppress(OSError):  # it may be broken, which check() tells
+            self._sock.shutdown(socket.SHUT_RDWR)
+        receiver.join(stretched(10))
         self._sock.close()
         self.check()
         if missing:

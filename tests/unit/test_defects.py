@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Known defects excuse exactly one test, on the versions named, with the signature named."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from cprtest import paths
+from cprtest.defects import Defect, known_defects
+
+DEFECT = Defect("D-009", "breaks", "Some.test_it", ((10, 1), (11, 1)), "killed by SIGSEGV", None)
+
+
+@pytest.mark.parametrize(
+    ("version", "concerned"),
+    [((10, 0, 13), False), ((10, 1, 0), True), ((10, 2, 2), True), ((11, 1, 3), True), ((11, 2, 0), False)],
+)
+def test_version_range_includes_both_ends(version: tuple[int, ...], concerned: bool) -> None:
+    assert DEFECT.concerns("Some.test_it", version, frozenset()) is concerned
+
+
+def test_other_tests_are_not_excused() -> None:
+    assert not DEFECT.concerns("Some.test_other", (10, 2, 2), frozenset())
+
+
+def test_a_build_that_has_the_remedy_must_pass() -> None:
+    fixed = replace(DEFECT, lacks="tap-cpr")
+    assert not fixed.concerns("Some.test_it", (10, 2, 2), frozenset({"tap-cpr"}))
+    assert fixed.concerns("Some.test_it", (10, 2, 2), frozenset())
+
+
+def test_other_failures_are_not_excused() -> None:
+    assert DEFECT.explains("source QEMU ended, killed by SIGSEGV; its last words: none")
+    assert not DEFECT.explains("source QEMU ended, killed by SIGABRT")
+
+
+def test_entries_name_tests_that_exist() -> None:
+    written = "\n".join(path.read_text() for path in (paths.CHECKOUT / "tests" / "functional").glob("*.py"))
+    for defect in known_defects():
+        name, method = defect.test.split(".")
+        assert f"class {name}(" in written and f"def {method}(" in written, defect.id
+        assert re.fullmatch(r"D-\d{3}", defect.id)
+    assert len({defect.id for defect in known_defects()}) == len(known_defects())

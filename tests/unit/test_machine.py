@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Command lines and saved states: what a guest depends on, and what it does not."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cprtest.machine.devices import Disk, Passthrough, Tap, Vsock
+from cprtest.machine.spec import GuestSpec, Image, channel, incoming
+
+IMAGE = Image(Path("/k"), Path("/i"), "console=ttyS0", "abc")
+SPEC = GuestSpec(IMAGE, "tcg")
+
+
+@pytest.fixture
+def qemu(tmp_path: Path) -> Path:
+    path = tmp_path / "qemu"
+    path.write_text("x")
+    return path
+
+
+def devices_of(arguments: list[str]) -> list[dict[str, object]]:
+    pairs = itertools.pairwise(arguments)
+    return [json.loads(value) for option, value in pairs if option == "-device"]
+
+
+def test_memory_travels_by_descriptor() -> None:
+    line = " ".join(SPEC.command_line())
+    assert '"qom-type": "memory-backend-memfd"' in line and '"share": true' in line
+    assert "aux-ram-share=on" in line and "memory-backend=ram0" in line
+
+
+def test_tap_asks_for_two_queues_so_that_the_target_can_open_its_own() -> None:
+    assert json.loads(Tap().backend()[1])["queues"] == 2
+    assert "mq" not in Tap().frontend()
+    four = Tap(queues=4)
+    assert json.loads(four.backend()[1])["queues"] == 4
+    assert four.frontend()["vectors"] == 10
+
+
+def test_plugged_devices_are_on_the_command_line_but_not_in_the_saved_state(qemu: Path) -> None:
+    full = replace(SPEC, devices=(Tap(), Passthrough(0, "nvme", "0000:01:00.0"), Vsock(1, cid=70000)))
+    assert {"vfio-pci", "vhost-vsock-pci"} <= {str(d["driver"]) for d in devices_of(full.command_line())}
+    assert [type(d) for d in full.savable.devices] == [Tap]
+    assert full.shape(qemu) == replace(SPEC, devices=(Tap(),)).shape(qemu)
+
+
+def test_plugged_devices_sit_in_their_root_ports() -> None:
+    nvme = Passthrough(2, "nvme", "0000:01:00.0")
+    assert nvme.frontend()["bus"] == "port2"
+    assert nvme.guest_path.endswith("0000:03:00.0")
+
+
+def test_saved_state_depends_on_what_the_guest_sees(qemu: Path) -> None:
+    known = {SPEC.shape(qemu)}
+    for other in (
+        replace(SPEC, memory_mib=512),
+        replace(SPEC, vcpus=2),
+        replace(SPEC, accel="kvm"),
+        replace(SPEC, devices=(Tap(),)),
+        replace(SPEC, image=replace(IMAGE, ident="def")),
+    ):
+        known.add(other.shape(qemu))
+    assert len(known) == 6
+    qemu.write_text("another build")
+    assert SPEC.shape(qemu) not in known
+
+
+def test_saved_state_does_not_depend_on_where_the_image_is(qemu: Path) -> None:
+    shapes = {
+        replace(SPEC, devices=(Disk(Path(name)),)).shape(qemu) for name in ("/a/disk.raw", "/b/disk.raw")
+    }
+    assert len(shapes) == 1
+
+
+def test_incoming_channels() -> None:
+    words = incoming([channel("cpr", {"type": "fd", "str": "7"})])
+    assert words[0] == "-incoming"
+    assert json.loads(words[1]) == {
+        "channel-type": "cpr",
+        "addr": {"transport": "socket", "type": "fd", "str": "7"},
+    }

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The timeline: clocks, phases, order, drawing."""
+
+import json
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from cprtest.observe.trace import read_trace
+from cprtest.timeline.clock import WallClock
+from cprtest.timeline.event import Event, read_events, write_events
+from cprtest.timeline.phases import PHASES, RULES, place
+from cprtest.timeline.timeline import Timeline
+
+# The order of released QEMU, as traced by 10.2.2.
+LATE_STOP = [
+    ("source", "migrate_set_state", "new state setup"),
+    ("source", "cpr_state_save", "cpr-transfer mode"),
+    ("target", "cpr_state_load", "cpr-transfer mode"),
+    ("source", "migration_set_outgoing_channel", "ioc=0x1 ioctype=qio-channel-socket"),
+    ("source", "runstate_set", "current_run_state 9 (running) new_state 7 (finish-migrate)"),
+    ("source", "vm_stop_flush_all", "ret 0"),
+    ("source", "savevm_state_header", ""),
+    ("source", "migrate_set_state", "new state completed"),
+    ("target", "process_incoming_migration_co_end", "ret=0"),
+    ("target", "runstate_set", "current_run_state 1 (inmigrate) new_state 9 (running)"),
+]
+
+
+def timeline(steps: list[tuple[str, str, str]]) -> Timeline:
+    events = [
+        Event(1000 * n, actor, "trace", name, data={"text": text})
+        for n, (actor, name, text) in enumerate(steps, 1)
+    ]
+    return Timeline.build(events, {}, None)
+
+
+def test_every_phase_has_a_rule() -> None:
+    assert [rule.phase for rule in RULES].sort() == list(PHASES).sort()
+    assert {rule.phase for rule in RULES} == set(PHASES)
+
+
+def test_phases_of_released_qemu() -> None:
+    seen = timeline(LATE_STOP)
+    assert seen.order() == ["handover", "acquire", "setup", "stop", "stream", "complete", "resume"]
+    assert seen.between("stop", "resume") == 5000
+    assert seen.between("stop", "rollback") is None
+
+
+def test_order_that_holds() -> None:
+    timeline(LATE_STOP).assert_order("handover", "acquire", "stop", "resume")
+
+
+def test_order_that_does_not_hold_quotes_the_events() -> None:
+    with pytest.raises(AssertionError, match=r"saw handover < stop\n(.|\n)*handover: .*cpr_state_save"):
+        timeline(LATE_STOP).assert_order("stop", "handover")
+
+
+def test_order_needs_evidence_of_each_phase() -> None:
+    with pytest.raises(AssertionError, match="no evidence of release"):
+        timeline(LATE_STOP).assert_order("stop", "release")
+
+
+def test_order_knows_only_the_phases() -> None:
+    with pytest.raises(ValueError, match="not a phase: pause"):
+        timeline(LATE_STOP).assert_order("pause", "resume")
+
+
+def test_failure_shows_as_rollback() -> None:
+    failed = [*LATE_STOP[:3], ("source", "migrate_set_state", "new state failed")]
+    assert timeline(failed).order() == ["handover", "acquire", "rollback"]
+
+
+def test_event_outside_all_phases_is_kept_without_a_phase() -> None:
+    seen = timeline(LATE_STOP)
+    assert place(Event(1, "host", "fault", "odd"), seen.phases).phase is None
+    assert seen.events[0].phase is None
+    assert seen.events[1].phase == "handover"
+
+
+def test_events_survive_their_file(tmp_path: Path) -> None:
+    events = [
+        Event(2, "target", "qmp", "RESUME", err=5, ok=True, data={"a": 1}),
+        Event(1, "source", "qmp", "STOP"),
+    ]
+    write_events(tmp_path / "events.jsonl", events)
+    assert read_events(tmp_path / "events.jsonl") == sorted(events, key=lambda e: e.t)
+
+
+def test_files_of_a_timeline(tmp_path: Path) -> None:
+    timeline(LATE_STOP).write(tmp_path)
+    data = json.loads((tmp_path / "timeline.json").read_text())
+    assert data["phases"]["handover"] == {"start": 2000, "end": 3000}
+    assert set(data) == {"qemu", "phases", "ownership", "downtime", "violations", "events"}
+    svg = ET.parse(tmp_path / "timeline.svg").getroot()
+    text = "".join(svg.itertext())
+    assert all(name in text for name in ("handover", "acquire", "stop", "resume", "guest paused"))
+
+
+def test_drawing_without_events(tmp_path: Path) -> None:
+    timeline([]).write(tmp_path)
+    assert "no event" in (tmp_path / "timeline.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "form", ["{date}.{us:06d}Z runstate_set to (running)", "77@{s}.{us:06d}:runstate_set to (running)"]
+)
+def test_trace_lines_of_both_forms(tmp_path: Path, form: str) -> None:
+    clock = WallClock()
+    before = time.monotonic_ns()
+    wall = time.time_ns()
+    after = time.monotonic_ns()
+    date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(wall // 10**9))
+    line = form.format(date=date, s=wall // 10**9, us=wall // 1000 % 10**6)
+    log = tmp_path / "trace"
+    log.write_text(f"qemu: warning: not a trace\n{line}\n")
+    (event,) = read_trace(log, "target", clock)
+    assert (event.actor, event.name, event.data["text"]) == ("target", "runstate_set", "to (running)")
+    assert before - event.err <= event.t <= after + event.err
+    assert read_trace(log, "target", clock, since=after + 10**9) == []
