@@ -6,7 +6,6 @@ started, however it detached itself, stays below the test's keeper and is found 
 """
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
-_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 _COMMAND_SHOWN = 60
 
 
@@ -28,13 +26,6 @@ class Process:
 
     def __str__(self) -> str:
         return f"{self.command} (pid {self.pid})"
-
-
-def become_subreaper() -> None:
-    """Inherit orphaned descendants from now on (prctl(2)). Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def below(root: int) -> list[Process]:

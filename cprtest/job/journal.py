@@ -4,7 +4,7 @@
 Avocado writes results.json when all is over. A job that is killed, or a lab that dies, leaves none;
 so an Avocado plugin writes JOB/journal.jsonl, one JSON object a line:
 
-    {"event": "plan", "tests": [{"name": "...", "tags": [...]}, ...]}
+    {"event": "plan", "lane": "here", "patience": 3.1, "tests": [{"name": "...", "tags": [...]}, ...]}
     {"event": "start", "name": "..."}
     {"event": "end", "name": "...", "status": "PASS", "duration": 0.1, "reason": null, "directory": "..."}
     {"event": "done"}
@@ -17,6 +17,8 @@ from typing import Any
 
 from avocado.core.plugin_interfaces import ResultEvents
 from avocado.core.test_id import TestID
+
+from cprtest import limits, paths
 
 FILE = "journal.jsonl"
 
@@ -46,7 +48,8 @@ class Journal(ResultEvents):  # type: ignore[misc]  # Avocado has no types
             }
             for runnable in runnables
         ]
-        self._write(event="plan", tests=plan)
+        # Measured here once: the tests, forked from this process, find it in their environment.
+        self._write(event="plan", lane=paths.lane(), patience=limits.patience(), tests=plan)
 
     def start_test(self, result: Any, state: dict[str, Any]) -> None:  # noqa: ARG002
         """Write down that a test runs."""
@@ -63,6 +66,7 @@ class Journal(ResultEvents):  # type: ignore[misc]  # Avocado has no types
             status=state["status"],
             duration=round(state["time_elapsed"], 3),
             reason=state.get("fail_reason"),
+            kind=state.get("fail_class"),
             directory=os.path.relpath(state["logdir"], self._directory),
         )
         ended.add(str(state["name"]))

@@ -29,6 +29,7 @@ from avocado.plugins.runners.avocado_instrumented import AvocadoInstrumentedTest
 
 from cprtest.errors import CprError
 from cprtest.job import descendants
+from cprtest.job.prctl import set_subreaper
 from cprtest.job.verdict import died, stopped, with_leftovers
 
 Message = dict[str, Any]
@@ -206,7 +207,7 @@ def report_death(task_arguments: list[str], reason: str) -> None:
 
 def _become_keeper(output_dir: Path) -> None:
     os.setsid()
-    descendants.become_subreaper()
+    set_subreaper()
     # Runs are per test (see cprtest.host.runs), so that a killed test's leftovers are known as such at once.
     os.environ.pop("CPRTEST_RUN", None)
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cprtest.job import descendants
+from cprtest.job.prctl import set_subreaper
 
 _ORPHAN_LIMIT = 20.0
 _PRELOADED = ("cprtest.test",)
@@ -204,7 +205,7 @@ def start() -> tuple[socket.socket, int]:
 
 def _become_zygote() -> None:
     os.setsid()  # Ctrl-C is for the job, which then tells us what to stop
-    descendants.become_subreaper()
+    set_subreaper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Avocado's runner processes start without the job's log handlers; so do ours.

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`scripts/run` before the venv is there: judge the command line, set up, go on with the venv's Python.
+
+Standard library only. A wrong command line costs no time this way.
+"""
+
+import os
+import subprocess
+import sys
+
+from cprtest.errors import UsageError
+from cprtest.job import arguments
+from cprtest.paths import CHECKOUT, VENV
+
+
+def main(words: list[str]) -> int:
+    """Returns the exit status only if the run does not come about."""
+    try:
+        arguments.parse(words)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        setup = subprocess.run([CHECKOUT / "scripts" / "setup"], stdin=subprocess.DEVNULL, check=False)
+    except KeyboardInterrupt:
+        return 1
+    if setup.returncode != 0:
+        print("Set-up did not work (see above), so no test was run.", file=sys.stderr)
+        return 1
+    python = str(VENV / "bin" / "python")
+    os.environ["PYTHONWARNINGS"] = "ignore:pkg_resources is deprecated:UserWarning"
+    sys.stdout.flush()
+    return os.execv(python, [python, "-m", "cprtest.job.run", *words])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

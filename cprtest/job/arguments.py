@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line of `scripts/run`. Standard library only: it is judged before set-up."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from cprtest.errors import UsageError
+from cprtest.job import binary, suites
+
+LANES = ("auto", "here", "lab")
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """A QEMU binary of the user's."""
+
+    path: Path
+    version: str
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the user asked for, checked. None: the default."""
+
+    suite: str
+    lane: str
+    qemu: Qemu | None
+    target_qemu: Qemu | None
+    results: Path | None
+    avocado: tuple[str, ...]
+
+    def parameters(self) -> dict[str, Path]:
+        """The Avocado parameters that tell tests which QEMU to use."""
+        given = {"qemu_bin": self.qemu, "target_qemu_bin": self.target_qemu}
+        return {name: qemu.path for name, qemu in given.items() if qemu is not None}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}; see scripts/run --help.")
+
+
+def parse(words: list[str]) -> Arguments:
+    """The arguments in `words`, those of the command line. Raises UsageError, one sentence."""
+    ours, avocado = words, []
+    if "--" in words:
+        ours, avocado = words[: words.index("--")], words[words.index("--") + 1 :]
+    parser = _Parser(
+        prog="scripts/run",
+        usage="scripts/run [SUITE] [--qemu BIN] [--target-qemu BIN] [--lane auto|here|lab] [--results DIR] "
+        "[-- AVOCADO ARGS]",
+        description="Set up what is missing, run a suite, write the report.",
+        epilog="What follows -- is passed on to `avocado run`. Exit status: 0 when at least one test ran "
+        "and none failed, 2 for a wrong command line, 1 otherwise.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "suite", nargs="?", default="smoke", help=f"{', '.join(suites.SUITES)} (default: smoke)"
+    )
+    parser.add_argument(
+        "--qemu", metavar="BIN", help="QEMU under test, 10.0 or later (default: our own build)"
+    )
+    parser.add_argument(
+        "--target-qemu", metavar="BIN", help="another QEMU for the target (default: as --qemu)"
+    )
+    parser.add_argument(
+        "--lane",
+        choices=LANES,
+        default="auto",
+        help="here: on this host; lab: in a throw-away VM that has everything; auto: here what can be here, "
+        "the rest in the lab (default)",
+    )
+    parser.add_argument(
+        "--results", metavar="DIR", type=Path, help="where results go (default: results/TIME-PID)"
+    )
+    given = parser.parse_args(ours)
+    suites.tags_of(given.suite)
+    return Arguments(
+        suite=given.suite,
+        lane=given.lane,
+        qemu=_qemu("--qemu", given.qemu),
+        target_qemu=_qemu("--target-qemu", given.target_qemu),
+        results=_results(given.results),
+        avocado=tuple(avocado),
+    )
+
+
+def _qemu(option: str, name: str | None) -> Qemu | None:
+    return None if name is None else Qemu(*binary.checked(option, name))
+
+
+def _results(given: Path | None) -> Path | None:
+    if given is None:
+        return None
+    path = given.expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--results {given}: this is a file.")
+    if path.is_dir() and any(path.iterdir()):
+        raise UsageError(f"--results {given}: this directory is not empty; results of two runs would mix.")
+    return path

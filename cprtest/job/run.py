@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`scripts/run`, once set-up is done: the lanes one after the other, then the report.
+
+Called as `python -m cprtest.job.run ARGUMENTS` with the venv's Python.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from cprtest import paths
+from cprtest.errors import CprError, UsageError
+from cprtest.host.runs import Run
+from cprtest.job import arguments, lane, suites
+from cprtest.report import about, merge
+from cprtest.report.model import Lane, Result, Results
+from cprtest.report.write import REPORT, write
+
+
+@dataclass
+class Progress:
+    """What a run has come to so far."""
+
+    lanes: list[Lane] = field(default_factory=list)
+    results: dict[str, list[Result]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def main(words: list[str]) -> int:
+    """Run a suite; the exit status: 0, 1, or 2 for a wrong command line."""
+    _say_lines_at_once()
+    try:
+        asked = arguments.parse(words)
+        names = suites.members(asked.suite)
+        if not names:
+            raise UsageError(suites.empty(asked.suite))
+        root = _results_directory(asked.results)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except CprError as error:
+        print(error, file=sys.stderr)
+        return 1
+    with _terminated_as_interrupted():
+        return _run(asked, names, root)
+
+
+def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
+    started, clock = datetime.now().astimezone(), time.monotonic()
+    progress = Progress()
+    try:
+        run = Run.start()
+        for sentence in run.cleaned:
+            print(sentence)
+        with run:
+            _run_lanes(asked, names, root, progress)
+            progress.problems += run.close()
+    except KeyboardInterrupt:
+        progress.interrupted = True
+        progress.problems.append("The run was interrupted by the user.")
+    except Exception as error:
+        if not isinstance(error, CprError):
+            traceback.print_exc()
+        progress.problems.append(f"{type(error).__name__}: {error}" if not str(error) else str(error))
+    results = Results(
+        suite=asked.suite,
+        command=("scripts/run", *sys.argv[1:]),
+        started=started.isoformat(timespec="seconds"),
+        duration=round(time.monotonic() - clock, 3),
+        host=about.host(),
+        versions={**about.versions(), **_chosen(asked)},
+        lanes=tuple(progress.lanes),
+        tests=tuple(_merged(names, progress)),
+        problems=tuple(progress.problems),
+    )
+    results = write(results, root)
+    for sentence in results.problems:
+        print(f"Problem: {sentence}")
+    print(results.summary(str(root / REPORT)), flush=True)
+    return results.exit_status()
+
+
+def _run_lanes(asked: arguments.Arguments, names: list[str], root: Path, progress: Progress) -> None:
+    if asked.lane != "lab":
+        tags = suites.tags_of(asked.suite)
+        _run_lane(_job(asked, "here", [suites.TESTS], root, tags), names, root, progress)
+    if asked.lane == "here" or progress.interrupted:
+        return
+    here = progress.results.get("here")
+    todo = names if here is None else [test.name for test in here if test.status == "CANCEL"]
+    todo = list(dict.fromkeys(name.partition(";")[0] for name in todo))
+    if todo:
+        print(f"\n{len(todo)} of {len(names)} tests run in the lab.", flush=True)
+        _run_lane(_job(asked, "lab", todo, root), todo, root, progress)
+
+
+def _job(
+    asked: arguments.Arguments, name: str, references: list[str], root: Path, tags: tuple[str, ...] = ()
+) -> lane.Job:
+    return lane.Job(name, references, tags, root / name, asked.parameters(), asked.avocado)
+
+
+def _run_lane(job: lane.Job, expected: list[str], root: Path, progress: Progress) -> None:
+    clock = time.monotonic()
+    ended = lane.run(job)
+    journal = merge.read_journal(job.directory)
+    results = merge.lane_results(ended, journal, expected, root)
+    progress.results[job.lane] = results
+    progress.interrupted = progress.interrupted or ended.interrupted
+    progress.problems += merge.problems(ended, results)
+    progress.lanes.append(
+        Lane(
+            name=job.lane,
+            directory=str((journal.directory if journal else job.directory).relative_to(root)),
+            status=ended.status,
+            interrupted=ended.interrupted,
+            patience=journal.patience if journal else None,
+            duration=round(time.monotonic() - clock, 3),
+        )
+    )
+
+
+def _merged(names: list[str], progress: Progress) -> list[Result]:
+    """One result per test of the suite, also when the run did not come to a lane."""
+    if not progress.results:
+        reason = "The run ended before it began."
+        return [Result(name, "INTERRUPT", "none", reason=reason) for name in names]
+    here, lab = progress.results.get("here"), progress.results.get("lab", [])
+    return lab if here is None else merge.merged(here, lab)
+
+
+def _chosen(asked: arguments.Arguments) -> dict[str, str]:
+    """The user's own QEMU binaries, as versions."""
+    given = {"QEMU under test": asked.qemu, "QEMU of the target": asked.target_qemu}
+    return {name: f"{qemu.version} ({qemu.path})" for name, qemu in given.items() if qemu}
+
+
+def _results_directory(asked: Path | None) -> Path:
+    if asked is not None:
+        asked.mkdir(parents=True, exist_ok=True)
+        return asked
+    base = paths.CHECKOUT / "results"
+    root = base / f"{datetime.now():%Y-%m-%dT%H-%M-%S}-{os.getpid()}"
+    root.mkdir(parents=True)
+    link = base / f".latest-{os.getpid()}"
+    link.symlink_to(root.name)
+    link.replace(base / "latest")
+    return root
+
+
+def _say_lines_at_once() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: in order, with a report."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The suites of `scripts/run`: which Avocado tags make up each. Standard library only, but for members()."""
+
+from cprtest import paths
+from cprtest.errors import UsageError
+
+SUITES = {
+    "smoke": ("smoke",),
+    "full": ("smoke", "full"),
+    "soak": ("soak",),
+    "downtime": ("downtime",),
+    "matrix": ("matrix",),
+}
+"""A test belongs to a suite when it has one of the tags, in a docstring line `:avocado: tags=smoke`."""
+
+TESTS = "tests/functional"
+
+
+def tags_of(suite: str) -> tuple[str, ...]:
+    """The tags of `suite`. Raises UsageError naming the suites there are."""
+    if suite not in SUITES:
+        raise UsageError(f"There is no suite {suite}; suites are {', '.join(SUITES)}.")
+    return SUITES[suite]
+
+
+def empty(suite: str) -> str:
+    """The sentence for a suite in which no test was found."""
+    return (
+        f"Suite {suite} is empty: no test in {TESTS} has the tag {' or '.join(SUITES[suite])}; "
+        f"suites are {', '.join(SUITES)}."
+    )
+
+
+def members(suite: str) -> list[str]:
+    """The names of the tests in `suite`, as Avocado calls them: FILE:Class.method. Needs the venv.
+
+    Read from the sources, as Avocado's resolver does, so that an empty suite is seen before anything runs.
+    """
+    from avocado.core.safeloader.core import find_avocado_tests  # noqa: PLC0415 - not there before set-up
+
+    wanted = set(tags_of(suite))
+    names = []
+    for path in sorted((paths.CHECKOUT / TESTS).rglob("*.py")):
+        for owner, methods in find_avocado_tests(str(path))[0].items():
+            file = path.relative_to(paths.CHECKOUT)
+            names += [f"{file}:{owner}.{method}" for method, tags, _ in methods if wanted & set(tags)]
+    return names

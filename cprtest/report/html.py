@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""report/index.html: one file that needs no network; links lead to the logs beside it."""
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from cprtest.report import evidence
+from cprtest.report.model import BAD, RAN_WELL, STATUSES, Result, Results
+
+# A sign for each status, for paper and for those who do not see the colours.
+SIGNS = {
+    "PASS": "✓",
+    "FAIL": "✗",
+    "ERROR": "✗",
+    "WARN": "△",
+    "CANCEL": "\N{EN DASH}",
+    "SKIP": "\N{EN DASH}",
+    "INTERRUPT": "✗",
+}
+
+
+def render(results: Results, root: Path) -> str:
+    """The text of the report on `results`, whose evidence lies in `root`; it will be in root/report."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        seconds=seconds, milliseconds=milliseconds, embedded=embedded, link=lambda path: _link(path, root)
+    )
+    tests = [_shown(number, test, root) for number, test in enumerate(results.tests, 1)]
+    return environment.get_template("template.html.j2").render(
+        run=results,
+        verdict=verdict(results),
+        counts={status: count for status, count in results.counts().items() if count},
+        signs=SIGNS,
+        tests=tests,
+        bad=[test for test in tests if test["result"].status in BAD],
+        defects=[test for test in tests if test["result"].status == "WARN"],
+        with_evidence=[test for test in tests if test["transfers"] or test["logs"]],
+    )
+
+
+def verdict(results: Results) -> str:
+    """The run in one sentence."""
+    counts = results.counts()
+    words = {
+        "PASS": "passed",
+        "WARN": "met a known defect of QEMU",
+        "FAIL": "failed",
+        "ERROR": "ended in an error",
+        "INTERRUPT": "did not finish",
+        "CANCEL": "could not run here",
+        "SKIP": "skipped",
+    }
+    order = [*BAD, *RAN_WELL, *(s for s in STATUSES if s not in BAD + RAN_WELL)]
+    parts = [f"{counts[status]} {words[status]}" for status in order if counts[status]]
+    said = ", ".join(parts) or "no test ran"
+    if results.exit_status() == 0:
+        return f"Nothing failed: {said}."
+    if any(counts[status] for status in BAD):
+        return f"Not good: {said}."
+    return f"Not good, although no test failed: {said}. See the problems below."
+
+
+def seconds(value: float) -> str:
+    """A duration of `value` seconds for people."""
+    if value < 10:
+        return f"{value:.2f} s"
+    if value < 100:
+        return f"{value:.0f} s"
+    return f"{int(value) // 60} min {int(value) % 60:02d} s"
+
+
+def milliseconds(value: Any) -> str:
+    """`value` in ms for people; what was not measured says so."""
+    if not isinstance(value, int | float):
+        return "not measured"
+    return f"{value:.3f} ms" if abs(value) < 1 else f"{value:.1f} ms"
+
+
+def embedded(drawing: str) -> str:
+    """An SVG as a data URI. As an image it keeps its styles and ids to itself."""
+    return "data:image/svg+xml;base64," + base64.b64encode(drawing.encode()).decode()
+
+
+def _shown(number: int, test: Result, root: Path) -> dict[str, Any]:
+    directory = root / test.directory
+    found = evidence.transfers(directory) if test.directory else []
+    own = evidence.logs(directory) if test.directory else []
+    taken = {path for transfer in found for path in transfer.logs}
+    return {
+        "id": f"t{number}",
+        "result": test,
+        "transfers": found,
+        "logs": [path for path in own if path not in taken],
+    }
+
+
+def _link(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root / "report")
