@@ -60,6 +60,14 @@ def wires() -> set[str]:
     return {device.wire for device in allowed_devices() if device.wire}
 
 
+def wire_of(address: str) -> str:
+    """The interface at the other end of the cable of the NIC at `address`. Raises UsageError if none is listed."""
+    wire = next((device.wire for device in allowed_devices() if device.address == address), None)
+    if wire is None:
+        raise UsageError(f'The host file lists no "wire" for {address}, and the test needs its other end.')
+    return wire
+
+
 def _device(path: Path, number: int, entry: Any) -> HostDevice:
     where = f"Device {number} of the host file {path}"
     if not isinstance(entry, dict):

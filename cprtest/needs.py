@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a test needs, what this host offers, and the sentence when they differ.
+
+    @needs("vhost-net", "vfio:nvme", "qemu:vfio-cpr")
+    class Everything(CprTest): ...
+
+A need is a word, or a word and what it is about: kvm, root, tun, netns, vhost-net, vhost-vsock,
+seccomp-notify, hugepages, vfio, vfio:ROLE, memory:MIB, qemu:WORD (feature, device or oldest version).
+Imported by every test process, so nothing heavy is imported until a need asks for it.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from cprtest.errors import CprError
+from cprtest.paths import lane
+
+_T = TypeVar("_T")
+_ATTRIBUTE = "cprtest_needs"
+
+_Check = Callable[[str, Path | None], str | None]
+"""Takes what the need is about and the QEMU under test; returns the reason why it is not met."""
+
+
+def needs(*names: str) -> Callable[[_T], _T]:
+    """Decorator of test classes and methods: they cancel where one of `names` is not met."""
+    for name in names:
+        _check_of(name)
+
+    def declare(target: _T) -> _T:
+        # A class's own declaration, not one it inherits: declared() adds up the inheritance.
+        setattr(target, _ATTRIBUTE, (*vars(target).get(_ATTRIBUTE, ()), *names))
+        return target
+
+    return declare
+
+
+def declared(test: type, method: str) -> list[str]:
+    """The needs of a test method: its own, its class's, and those of the classes above."""
+    owners = [*reversed(test.__mro__), getattr(test, method)]
+    return list(dict.fromkeys(name for owner in owners for name in vars(owner).get(_ATTRIBUTE, ())))
+
+
+def unmet(names: Iterable[str], qemu: Path | None = None) -> list[str]:
+    """One sentence for every need that this host, or `qemu`, does not meet: what is missing, how to get it.
+
+    Raises CprError for a need that does not exist, and UsageError when `qemu` cannot be used at all.
+    """
+    judged = ((name, _check_of(name)(name.partition(":")[2], qemu)) for name in names)
+    return [f"{name}: {reason}" for name, reason in judged if reason]
+
+
+def _check_of(name: str) -> _Check:
+    word, colon, about = name.partition(":")
+    check = (_CHECKS_ABOUT if colon else _CHECKS).get(word)
+    if check is None or (colon and not about):
+        known = [*_CHECKS, *(f"{word}:..." for word in _CHECKS_ABOUT)]
+        raise CprError(f"There is no need called {name!r}. Known are {', '.join(known)}.")
+    return check
+
+
+def _in_lab_or(otherwise: str) -> str:
+    """How to get what is missing; inside the lab there is no point in recommending the lab."""
+    return f"{otherwise}." if lane() == "lab" else f"{otherwise}, or run in the lab (scripts/run --lane lab)."
+
+
+def _device(path: str, how: str) -> _Check:
+    def check(_about: str, _qemu: Path | None) -> str | None:
+        if not Path(path).exists():
+            return f"{path} is missing. {_in_lab_or(how)}"
+        if not os.access(path, os.R_OK | os.W_OK):
+            return f"{path} may not be opened by this user. {_in_lab_or(f'Ask for access to {path}')}"
+        return None
+
+    return check
+
+
+def _kvm(_about: str, qemu: Path | None) -> str | None:
+    from cprtest.host import kvm  # noqa: PLC0415
+
+    return kvm.unusable(qemu)
+
+
+def _root(_about: str, _qemu: Path | None) -> str | None:
+    return None if os.geteuid() == 0 else _in_lab_or("This user is not root. Run as root")
+
+
+def _netns(_about: str, _qemu: Path | None) -> str | None:
+    from cprtest.host.namespace import Namespace  # noqa: PLC0415
+
+    try:
+        Namespace().close()
+    except CprError as error:
+        return str(error)
+    return None
+
+
+def _seccomp_notify(_about: str, _qemu: Path | None) -> str | None:
+    from cprtest.host import seccomp  # noqa: PLC0415
+
+    return seccomp.unusable()
+
+
+def _hugepages(_about: str, _qemu: Path | None) -> str | None:
+    pool = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+    free = int(pool.read_text()) if pool.exists() else 0
+    if free == 0:
+        return f"No free 2 MiB pages. {_in_lab_or('Reserve some: sysctl vm.nr_hugepages=512')}"
+    return None
+
+
+def _memory(mib: str, _qemu: Path | None) -> str | None:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) >> 10
+    if available < int(mib):
+        return f"{mib} MiB are needed, {available} MiB are available. End other programs, or add memory."
+    return None
+
+
+def _vfio(_about: str, _qemu: Path | None) -> str | None:
+    groups = Path("/sys/kernel/iommu_groups")
+    if not groups.is_dir() or not any(groups.iterdir()):
+        how = "Switch the IOMMU on (firmware set-up, and intel_iommu=on on the kernel command line)"
+        return f"There are no IOMMU groups. {_in_lab_or(how)}"
+    return _device("/dev/vfio/vfio", "Load it: modprobe vfio-pci")("", None)
+
+
+def _vfio_role(role: str, qemu: Path | None) -> str | None:
+    from cprtest.host.hostfile import VARIABLE, allowed_devices  # noqa: PLC0415
+
+    roles = {device.role for device in allowed_devices()}
+    if role not in roles:
+        listed = f"lists {', '.join(sorted(roles))}" if roles else f"is missing ({VARIABLE} names it)"
+        how = f'Give a device with "role": "{role}" to the tests there'
+        return f"The host file {listed}. {_in_lab_or(how)}"
+    return _vfio("", qemu)
+
+
+def _qemu(word: str, qemu: Path | None) -> str | None:
+    from cprtest.machine.features import features  # noqa: PLC0415
+
+    if qemu is None:
+        raise CprError(f"The need qemu:{word} can only be judged with a QEMU binary.")
+    found = features(qemu)
+    if found.has(word):
+        return None
+    wanted = f"Version {word} or newer" if word[0].isdecimal() else f"A build with {word}"
+    return f"{qemu} is QEMU {found.text}. {wanted} is needed (scripts/run --qemu)."
+
+
+_CHECKS: dict[str, _Check] = {
+    "kvm": _kvm,
+    "root": _root,
+    "netns": _netns,
+    "tun": _device("/dev/net/tun", "Load it: modprobe tun"),
+    "vhost-net": _device("/dev/vhost-net", "Load it: modprobe vhost_net"),
+    "vhost-vsock": _device("/dev/vhost-vsock", "Load it: modprobe vhost_vsock"),
+    "seccomp-notify": _seccomp_notify,
+    "hugepages": _hugepages,
+    "vfio": _vfio,
+}
+_CHECKS_ABOUT: dict[str, _Check] = {"vfio": _vfio_role, "memory": _memory, "qemu": _qemu}
+NAMES = tuple(_CHECKS)
+"""The needs that stand by themselves, for scripts/doctor."""
