@@ -61,7 +61,7 @@ def wires() -> set[str]:
 
 
 def wire_of(address: str) -> str:
-    """The interface at the other end of the cable of the NIC at `address`. Raises UsageError if none is listed."""
+    """The interface at the other end of the cable of the NIC at `address`. Raises UsageError without one."""
     wire = next((device.wire for device in allowed_devices() if device.address == address), None)
     if wire is None:
         raise UsageError(f'The host file lists no "wire" for {address}, and the test needs its other end.')

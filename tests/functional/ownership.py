@@ -13,6 +13,16 @@ class Ownership(CprTest):
     :avocado: tags=smoke
     """
 
+    @needs("tun", "netns")
+    def test_tap_without_vhost(self):
+        """A TCP stream through a tap that QEMU itself serves crosses the hand-over."""
+        guest = self.boot(net=Tap(vhost=False))
+        stream = echo.tcp(guest, self.network)
+        stream.wait_progress()
+        self.transfer(guest).assert_completed()
+        stream.wait_progress()
+        stream.stop()
+
     @needs("kvm", "vhost-net", "tun", "netns")
     def test_vhost_net(self):
         """A TCP stream through kernel vhost crosses the hand-over, every byte once and in order (C-05)."""
