@@ -53,7 +53,7 @@ def venv_record() -> Path:
 def kernel() -> Kernel:
     """The kernel that set-up fetched. Raises NotInstalled."""
     record = read_record(kernel_record())
-    if record is None or not (base := Path(record["directory"])).is_dir():
+    if record is None or not (base := cache_dir() / "kernel" / record["release"]).is_dir():
         raise NotInstalled("the kernel is not there yet: run `scripts/setup`.")
     release = record["release"]
     modules = base / "modules" / "lib" / "modules" / release
@@ -63,7 +63,7 @@ def kernel() -> Kernel:
 def guest_image() -> GuestImage:
     """The guest image that set-up built from this checkout's sources. Raises NotInstalled."""
     record = read_record(guest_record())
-    if record is None or not (base := Path(record["directory"])).is_dir():
+    if record is None or not (base := cache_dir() / "guest" / record["ident"]).is_dir():
         raise NotInstalled(
             "the guest image is not built yet, or its sources have changed: run `scripts/setup`."
         )

@@ -23,7 +23,7 @@ def fetch() -> None:
     release = image.removeprefix("linux-image-")
     record = {"release": release, "version": deb.version}
     final = cache_dir() / "kernel" / release
-    if record.items() <= (read_record(installed.kernel_record()) or {}).items() and final.is_dir():
+    if record == read_record(installed.kernel_record()) and final.is_dir():
         return  # it may be in use: do not lay it anew
     remove_scratch(final.parent)
     with progress.task(f"kernel {release}: unpack"), new_directory(final) as kernel:
@@ -40,7 +40,7 @@ def fetch() -> None:
             raise CprError("depmod is missing: install the Debian package kmod.")
         log = cache_dir() / "logs" / "depmod.log"
         run_logged([depmod, "-b", kernel / "modules", release], log, "depmod")
-    write_record(installed.kernel_record(), {**record, "directory": str(final)})
+    write_record(installed.kernel_record(), record)
 
 
 def ensure(refresh: bool = False) -> None:

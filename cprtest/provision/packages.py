@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cprtest.errors import CprError
 from cprtest.paths import ASSETS
 from cprtest.provision import progress
-from cprtest.provision.apt import run_with_status
+from cprtest.provision.aptroot import run_with_status
 
 LIST = ASSETS / "debian-packages.txt"
 # fresh cloud machines run unattended-upgrades in their first minutes: wait for its lock
@@ -86,7 +86,7 @@ def _apt(prefix: Sequence[str], command: Sequence[str], what: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     if not prefix:
         with progress.task(what) as task:
-            run_with_status(command, task, environment)
+            run_with_status(command, task, environment, finish=True)  # dpkg cut short needs repair
         return
     # sudo may ask for a password and passes no descriptors on: apt speaks for itself, on standard error
     argv = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", *command]

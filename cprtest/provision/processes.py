@@ -28,10 +28,17 @@ def started(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
+    *,
+    finish: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a child with standard output and error in one pipe; it does not outlive the block."""
-    # setpriv: the child gets SIGTERM even when we are killed with SIGKILL (prctl(2), PR_SET_PDEATHSIG)
-    argv = ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)]
+    """Start a child with standard output and error in one pipe; it does not outlive the block.
+
+    It gets SIGTERM when we are interrupted or killed. finish: it does not, the block waits for it instead.
+    """
+    argv = list(map(str, command))
+    if not finish:
+        # the kernel sends it even when we die of SIGKILL (prctl(2), PR_SET_PDEATHSIG)
+        argv = ["setpriv", "--pdeathsig", "TERM", "--", *argv]
     with _guard:
         if _stopping.is_set():
             raise CprError("set-up was interrupted; run it again to go on.")
@@ -40,17 +47,19 @@ def started(
             env=environment,
             cwd=cwd,
             pass_fds=pass_fds,
+            start_new_session=finish,  # Ctrl-C reaches a terminal's whole process group
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
         )
-        _running.add(process)
+        if not finish:
+            _running.add(process)
     try:
         yield process
     finally:
-        if process.poll() is None:
+        if process.poll() is None and not finish:
             process.terminate()
         process.wait()
         if process.stdout:
@@ -74,8 +83,8 @@ def run_logged(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     full = False
-    with log.open("a", encoding="utf-8") as file, started(command, environment, cwd) as process:
-        print(f"$ {' '.join(map(str, command))}", file=file, flush=True)
+    with log.open("a", buffering=1, encoding="utf-8") as file, started(command, environment, cwd) as process:
+        print(f"$ {' '.join(map(str, command))}", file=file)
         for line in process.stdout or ():
             file.write(line)
             full = full or "No space left on device" in line

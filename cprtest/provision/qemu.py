@@ -130,7 +130,7 @@ def _verify(result: Path, log: Path) -> None:
     binary = result / "bin" / TARGETS[0]
     machine = ["-machine", "q35", "-accel", "tcg", "-display", "none", "-nodefaults", "-S"]
     devices = ["-device", "virtio-net-pci", "-device", "VGA", "-monitor", "stdio"]
-    done = subprocess.run(
+    done = subprocess.run(  # takes a second or two
         [binary, *machine, *devices], input="quit\n", capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode:

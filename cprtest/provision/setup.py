@@ -8,6 +8,7 @@ kernel and guest image are prepared while QEMU compiles.
 import argparse
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -66,7 +67,7 @@ def build_guest_image(refresh: bool) -> None:
 
     with progress.task("guest image"):
         directory = image.build(cache_dir() / "guest")
-    write_record(installed.guest_record(), {"directory": str(directory)})
+    write_record(installed.guest_record(), {"ident": directory.name})
 
 
 def side_by_side(*jobs: Callable[[], None]) -> None:
@@ -111,6 +112,8 @@ def guarded(action: Callable[[], int]) -> int:
         return 2
     except CprError as error:
         print(f"error: {error}", file=sys.stderr)
+    except subprocess.CalledProcessError as error:
+        print(f"error: `{' '.join(error.cmd[:3])}` failed: {error.stderr}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.strerror}: {error.filename or cache_dir()}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -123,11 +126,15 @@ def main(arguments: Sequence[str]) -> int:
     """Both commands: `setup` makes everything ready, `build-qemu FLAVOUR` also prints QEMU's path."""
     parser = argparse.ArgumentParser(prog="scripts", description="Make everything ready that tests need.")
     commands = parser.add_subparsers(dest="command", required=True)
-    setup = commands.add_parser("setup", help="fetch and build what is missing; does nothing if all is there")
+    setup = commands.add_parser(
+        "setup", prog="scripts/setup", help="fetch and build what is missing; does nothing if all is there"
+    )
     setup.add_argument(
         "--refresh", action="store_true", help="look for a newer kernel and newer packages of the guest"
     )
-    build = commands.add_parser("build-qemu", help="build one flavour of QEMU; its path is the last line")
+    build = commands.add_parser(
+        "build-qemu", prog="scripts/build-qemu", help="build one flavour of QEMU; its path is the last line"
+    )
     build.add_argument("flavour", choices=FLAVOURS)
     options = parser.parse_args(arguments)
 

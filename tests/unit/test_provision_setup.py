@@ -68,7 +68,7 @@ def test_what_is_not_there_names_the_command_that_helps(cache: Path) -> None:  #
 
 
 def test_a_kernel_whose_directory_was_removed_is_not_there(cache: Path) -> None:
-    record = {"release": "6.12", "version": "6.12-1", "directory": str(cache / "kernel" / "6.12")}
+    record = {"release": "6.12", "version": "6.12-1"}
     files.write_record(installed.kernel_record(), record)
     with pytest.raises(NotInstalled):
         installed.kernel()
