@@ -17,9 +17,9 @@ STATUS = {"target": "completed", "source": "rolled-back", "none": "lost", "both"
 class Outcome:
     """The result of one transfer.
 
-    survivor: the side that has the guest in the run state it had before (source, target, none, both). states: run state of both sides
-    when everything had settled (None: the process is gone). reported: what QEMU's query-migrate says on
-    the source, and its error text.
+    survivor: the side that has the guest in the run state it had before (source, target, none, both).
+    states: run state of both sides when everything had settled (None: the process is gone). reported:
+    what QEMU's query-migrate says on the source, and its error text.
     """
 
     source: Machine

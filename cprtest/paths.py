@@ -15,8 +15,8 @@ def cache_dir() -> Path:
     ${XDG_CACHE_HOME:-~/.cache}/qemu-cpr. A relative XDG_CACHE_HOME is ignored,
     as the XDG base directory specification demands.
     """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    root = base if base.is_absolute() else Path.home() / ".cache"
     path = root / "qemu-cpr"
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -22,7 +22,7 @@ class Transfer:
     """A cpr-transfer of the guest on `source` to a new QEMU, step by step.
 
     `start_target` makes the target: it is given the incoming options, descriptors to pass on and
-    returns the machine. `scratch` is a short directory for sockets.
+    returns the machine. `scratch` is a directory for the sockets of this transfer, with a short path.
     """
 
     def __init__(
@@ -37,8 +37,9 @@ class Transfer:
         self.directory.mkdir(parents=True, exist_ok=True)
         # The target gets the cpr socket already listening, so the source can connect at once, and its
         # path serves the source alone. The main socket it makes itself before it closes the cpr channel.
-        cpr_path = scratch / f"cpr-{source.generation + 1}"
-        main_path = scratch / f"main-{source.generation + 1}"
+        scratch.mkdir()
+        cpr_path = scratch / "cpr"
+        main_path = scratch / "main"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(cpr_path))
             listener.listen(1)

@@ -6,6 +6,7 @@ front end (guest side: -device) that has to be the same on source and target.
 """
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -118,13 +119,22 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Plugged:
+class Plugged(ABC):
     """A device that is plugged into the running guest, because no saved state can hold it.
 
     It sits in the root port `slot`; the target has it on its command line in the same place.
     """
 
     slot: int
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """As in Device."""
+
+    @abstractmethod
+    def frontend(self) -> dict[str, Any]:
+        """As in Device."""
 
     @property
     def guest_path(self) -> str:

@@ -74,7 +74,7 @@ class Machine:
     """A QEMU process. `actor` is "source" or "target": which one it is in the current transfer.
 
     `directory` receives ACTOR.log, ACTOR.trace, qmp.log and console.log. `popen` starts it, in the
-    test's network namespace if it has one. `generation` counts the QEMUs that had this guest.
+    test's network namespace if it has one.
     """
 
     def __init__(
@@ -83,7 +83,6 @@ class Machine:
         spec: GuestSpec,
         directory: Path,
         *,
-        generation: int,
         actor: str,
         extra: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
@@ -91,7 +90,6 @@ class Machine:
     ) -> None:
         self.qemu = qemu
         self.spec = spec
-        self.generation = generation
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / f"{actor}.log"
         self.trace = directory / f"{actor}.trace"

@@ -24,13 +24,14 @@ class Consistency(CprTest):
 
     def test_qcow2_disk(self):
         """A qcow2 image that grows before and after the hand-over holds what was written (C-08, C-29)."""
-        guest = self.boot(disk=self.disk(format="qcow2"))
+        disk = self.disk(format="qcow2")
+        guest = self.boot(disk=disk)
         data = DiskData(guest)
         self.transfer(guest).assert_completed()
         data.check()
         data.check()
         guest.machine.quit()
-        self.check_image()
+        self.bed.check_image(disk)
 
     def test_chain_of_transfers(self):
         """Five transfers in a row, each target the next source: data intact every time (C-31, C-32)."""

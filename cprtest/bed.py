@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The test bed: the guests, QEMUs and networks of one test, and their end.
+
+CprTest gives every test one; benchmarks and tools use it without Avocado.
+"""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cprtest import guest as guest_image
+from cprtest import needs
+from cprtest.errors import CprError
+from cprtest.guest.guest import Guest
+from cprtest.host.network import Network
+from cprtest.host.runs import Run
+from cprtest.machine import state
+from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Tap, Vsock
+from cprtest.machine.process import Machine
+from cprtest.machine.spec import GuestSpec, Image
+from cprtest.outcome import Outcome
+from cprtest.provision import installed
+from cprtest.transfer import Transfer
+
+
+class TestBed:
+    """Everything that one test makes, ended by `close` whatever happened before.
+
+    directory: where evidence is kept. workdir: where disks are made.
+    """
+
+    __test__ = False  # pytest, this is no test
+
+    def __init__(self, qemu: Path, target_qemu: Path, directory: Path, workdir: Path) -> None:
+        self.qemu = qemu
+        self.target_qemu = target_qemu
+        self.machines: list[Machine] = []
+        self.outcomes: list[Outcome] = []
+        self._directory = directory
+        self._workdir = workdir
+        self._cleanups = contextlib.ExitStack()
+        self._scratch = self._cleanups.enter_context(Run.start()).scratch()
+        self._network: Network | None = None
+
+    def close(self) -> None:
+        """End every QEMU, then networks, devices and directories. Safe to call twice."""
+        for machine in self.machines:
+            machine.kill()
+        self._cleanups.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def network(self) -> Network:
+        """The test's own network namespace, made when it is first needed."""
+        if self._network is None:
+            self._network = self._cleanups.enter_context(Network())
+        return self._network
+
+    def boot(
+        self,
+        *,
+        net: Tap | None = None,
+        disk: Disk | None = None,
+        vsock: bool = False,
+        passthrough: Sequence[str] = (),
+        memory_mib: int = 256,
+        vcpus: int = 1,
+        accel: str | None = None,
+    ) -> Guest:
+        """Start a guest and return it running.
+
+        passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
+        memory_mib: MiB. accel: kvm or tcg; the best that works here by default.
+        """
+        devices = tuple(device for device in (net, disk) if device is not None)
+        if net is not None:
+            address = f"{HOST_ADDRESS.format(net.index)}/24"
+            self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
+        spec = GuestSpec(_image(), accel or self._best_accel(), memory_mib, vcpus, devices)
+        saved = state.ensure(spec.shape(self.qemu), lambda directory: self._boot_cold(spec, directory))
+        machine = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
+        machine.ready()
+        state.restore(machine, saved)
+        guest = Guest(machine, spec)
+        for device in self._plugged(passthrough, vsock):
+            guest.plug(device)
+        return guest
+
+    def transfer(self, guest: Guest, *, keep_source: bool = False) -> Outcome:
+        """Hand `guest` over to a new QEMU and judge how it ended.
+
+        When the target has the guest the source is ended, as management software would do, unless
+        `keep_source`. `guest` follows the survivor.
+        """
+        number = len(self.outcomes) + 1
+        directory = self._directory if number == 1 else self._directory / f"transfer-{number}"
+        source = guest.machine
+        source.qmp.actor = "source"
+
+        def start_target(extra: list[str], fds: list[int]) -> Machine:
+            return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
+
+        outcome = Transfer(source, start_target, directory, self._scratch / str(number)).run()
+        self.outcomes.append(outcome)
+        if outcome.survivor == "target":
+            guest.follow(outcome.target)
+            if not keep_source:
+                source.quit()
+        return outcome
+
+    def disk(self, size_mib: int = 64, format: str = "raw") -> Disk:
+        """A fresh disk for the guest, an image file in the work directory. size_mib: MiB."""
+        image = self._workdir / f"disk.{format}"
+        self._qemu_img("create", "-q", "-f", format, str(image), f"{size_mib}M")
+        return Disk(image, format)
+
+    def check_image(self, disk: Disk) -> None:
+        """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""
+        self._qemu_img("check", "-q", "-f", disk.format, str(disk.image))
+
+    def _qemu_img(self, *arguments: str) -> None:
+        """qemu-img of the same build as QEMU, or else of the stock build."""
+        beside = self.qemu.with_name("qemu-img")
+        program = beside if beside.exists() else installed.qemu().with_name("qemu-img")
+        done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CprError(f"`qemu-img {' '.join(arguments)}` failed: {done.stdout}{done.stderr}".strip())
+
+    def _boot_cold(self, spec: GuestSpec, directory: Path) -> Machine:
+        """Boot a guest from its kernel, to be saved; it answers on its console."""
+        machine = self._start(self.qemu, spec, directory, "source")
+        machine.ready()
+        Guest(machine, spec).run("true", seconds=40)
+        return machine
+
+    def _start(
+        self,
+        qemu: Path,
+        spec: GuestSpec,
+        directory: Path,
+        actor: str,
+        *,
+        extra: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> Machine:
+        popen = self._network.namespace.popen if self._network else subprocess.Popen
+        machine = Machine(qemu, spec, directory, actor=actor, extra=extra, pass_fds=pass_fds, popen=popen)
+        self.machines.append(machine)
+        return machine
+
+    def _best_accel(self) -> str:
+        return "tcg" if needs.unmet(["kvm"], self.qemu) else "kvm"
+
+    def _plugged(self, roles: Sequence[str], vsock: bool) -> list[Plugged]:
+        devices: list[Plugged] = []
+        if roles:
+            from cprtest.host import vfio  # noqa: PLC0415  (only tests with passthrough devices need it)
+
+            for role in roles:
+                assigned = self._cleanups.enter_context(vfio.assigned(role))
+                devices.append(Passthrough(len(devices), role, assigned.address))
+        if vsock:
+            # A guest's CID is the host's to give, and must be unique on it.
+            devices.append(Vsock(len(devices), cid=0x10000 + os.getpid()))
+        return devices
+
+
+def _image() -> Image:
+    kernel, image = installed.kernel(), installed.guest_image()
+    ident = f"{image.ident}-{kernel.release}"
+    return Image(kernel.image, image.initrd, guest_image.kernel_args(), ident)
