@@ -6,6 +6,7 @@ Called as `python -m cprtest.job.run ARGUMENTS` with the venv's Python.
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -82,8 +83,7 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
         problems=tuple(progress.problems),
     )
     results = write(results, root)
-    for sentence in results.problems:
-        print(f"Problem: {sentence}")
+    _list(results)
     print(results.summary(str(root / REPORT)), flush=True)
     return results.exit_status()
 
@@ -99,7 +99,13 @@ def _run_lanes(asked: arguments.Arguments, names: list[str], root: Path, progres
     todo = list(dict.fromkeys(name.partition(";")[0] for name in todo))
     if todo:
         print(f"\n{len(todo)} of {len(names)} tests run in the lab.", flush=True)
-        _run_lane(_job(asked, "lab", todo, root), todo, root, progress)
+        _run_lane(_job(asked, "lab", [_exactly(name) for name in todo], root), todo, root, progress)
+
+
+def _exactly(name: str) -> str:
+    """A reference to one test: Avocado searches for what follows the colon as a regular expression."""
+    file, _, test = name.partition(":")
+    return f"{file}:^{re.escape(test)}$"
 
 
 def _job(
@@ -126,6 +132,17 @@ def _run_lane(job: lane.Job, expected: list[str], root: Path, progress: Progress
             duration=round(time.monotonic() - clock, 3),
         )
     )
+
+
+def _list(results: Results) -> None:
+    """Print what a reader of the log has to know besides the counts."""
+    print()
+    for test in results.tests:
+        if test.status != "PASS":
+            defect = f"{test.defect}: " if test.defect else ""
+            print(f"{test.status:9} {test.name} ({test.lane}): {defect}{test.reason}")
+    for sentence in results.problems:
+        print(f"Problem: {sentence}")
 
 
 def _merged(names: list[str], progress: Progress) -> list[Result]:

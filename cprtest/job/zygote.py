@@ -92,6 +92,8 @@ class Zygote:
         control_reader, control_writer = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
+            # The only open copy must be the zygote's, or its death would not be seen.
+            os.close(control_writer)
             self._become_keeper(order, control_reader)
         os.close(control_reader)
         self._tasks[pid] = {**order, "control": control_writer, "killed": False}
@@ -102,7 +104,6 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._job.close()
-            # An open copy of another keeper's control pipe would hide the zygote's death from it.
             for descriptor in (
                 self._wake_reader,
                 self._wake_writer,
