@@ -2,7 +2,7 @@
 """Evidence that a QEMU owns vhost devices, and that they do the work.
 
 VHOST_SET_OWNER makes a worker that shows among the owner's threads as vhost-PID (kernel 6.4 and later,
-drivers/vhost/vhost.c). A QEMU that lost vhost and went on in user space has none, and still its guest answers.
+drivers/vhost/vhost.c). A QEMU that lost vhost and went on in user space has none, though its guest answers.
 """
 
 from collections.abc import Callable
