@@ -17,6 +17,7 @@ from cprtest.host.answers import remembered
 from cprtest.host.journal import boot_id
 from cprtest.paths import lane
 
+
 class _NotProven(CprError):
     """The probe said nothing about KVM; not worth remembering."""
 
@@ -107,7 +108,7 @@ def _judge(process: subprocess.Popen[bytes], limit: float) -> str | None:
             if broken:
                 return f"KVM cannot run a stock kernel here ({_line_with(broken, said)}); {_elsewhere()}"
             if not chunk:
-                raise _NotProven(f"{qemu} ended when started with KVM: {_line_with(b'', said)}")
+                raise _NotProven(f"QEMU ended when it was started with KVM: {_line_with(b'', said)}")
     return (
         f"A stock kernel did not boot with KVM within {limit:.0f} s ({_line_with(b'', said)}); {_elsewhere()}"
     )

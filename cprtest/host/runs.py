@@ -202,9 +202,9 @@ def _kill(ident: str, record: journal.Record) -> list[str]:
 def _return_devices(record: journal.Record) -> list[str]:
     if not record.bound and not record.vfs:
         return []
-    from cprtest.host import vfio  # noqa: PLC0415 - hardly any run binds a device
+    from cprtest.host.vfio import give_back_all  # noqa: PLC0415 - hardly any run binds a device
 
-    return vfio.give_back_all(record.bound, record.vfs)
+    return give_back_all(record.bound, record.vfs)
 
 
 def _try_lock(path: Path, how: int) -> bool:

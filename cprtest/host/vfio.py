@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Taking listed devices from their drivers for vfio-pci, and giving them back.
+
+Before anything is taken it is written into the run's journal, so that the next start gives back
+what a killed test could not (runs.py). Source: Documentation/ABI/testing/sysfs-bus-pci
+(driver_override, sriov_numvfs) and Documentation/driver-api/vfio.rst.
+"""
+
+import contextlib
+import fcntl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from cprtest.errors import CprError
+from cprtest.host.hostfile import HostDevice, allowed_devices
+from cprtest.host.pci import SYSFS, VFIO_PCI, PciDevice
+from cprtest.host.runs import Run, runs_dir
+from cprtest.host.vfio_safety import refusals
+from cprtest.limits import wait_until
+
+
+class Refused(CprError):
+    """A device is not taken from the host: the text says why."""
+
+
+@contextlib.contextmanager
+def assigned(role: str) -> Iterator[HostDevice]:
+    """A device of that role from the host file, bound to vfio-pci as long as the context lasts.
+
+    Two tests that want the same device have it one after the other. Raises Refused, and CprError when there
+    is no such role or the device is still in use at the end.
+    """
+    devices = [device for device in allowed_devices() if device.role == role]
+    if not devices:
+        raise CprError(f'No device with "role": "{role}" is in the host file.')
+    with _one_free(devices) as device, bound(device.address):
+        yield device
+
+
+@contextlib.contextmanager
+def bound(address: str) -> Iterator[PciDevice]:
+    """The device bound to vfio-pci, and given back to the driver it had. Raises Refused."""
+    device = PciDevice(address)
+    run = Run.start()
+    before = bind(device, run)
+    try:
+        yield device
+    finally:
+        give_back(device, before)
+        run.note(returned=address)
+
+
+def bind(device: PciDevice, run: Run) -> str | None:
+    """Bind `device` to vfio-pci, after writing that into the journal of `run`. Returns the driver it had.
+
+    Raises Refused, one sentence a reason, and CprError when the kernel does not do it.
+    """
+    against = refusals(device, {listed.address for listed in allowed_devices()})
+    if against:
+        raise Refused(" ".join(against))
+    before = device.driver
+    run.note(bound=device.address, driver=before)
+    _load(VFIO_PCI, device.sysfs)
+    _write(device.path / "driver_override", VFIO_PCI)
+    if before not in (None, VFIO_PCI):
+        _write(device.path / "driver/unbind", device.address)
+    if before != VFIO_PCI:
+        _write(device.sysfs / "bus/pci/drivers_probe", device.address)
+    if device.driver != VFIO_PCI:
+        raise CprError(f"The kernel did not bind {device.address} to vfio-pci; dmesg tells why.")
+    return before
+
+
+def give_back(device: PciDevice, driver: str | None) -> None:
+    """Return `device` from vfio-pci to `driver`, or to none. Nothing happens if it is there already.
+
+    Raises CprError while a process has the device open: the kernel would block until it lets go.
+    """
+    if not device.path.exists():
+        return
+    if device.driver == VFIO_PCI and driver != VFIO_PCI:
+        _await_unused(device)
+        _write(device.path / "driver/unbind", device.address)
+    _write(device.path / "driver_override", VFIO_PCI if driver == VFIO_PCI else "\n")
+    if driver is not None and device.driver is None:
+        _load(driver, device.sysfs)
+        _write(device.sysfs / "bus/pci/drivers" / driver / "bind", device.address)
+
+
+def create_vfs(pf: PciDevice, count: int, run: Run) -> list[PciDevice]:
+    """Create virtual functions of the listed physical function `pf`; the end of `run` removes them.
+
+    Raises Refused when it is not listed or has virtual functions already.
+    """
+    if pf.address not in {device.address for device in allowed_devices()}:
+        raise Refused(f"{pf.address} is not in the host file, so the tests may not touch it.")
+    if pf.virtual_functions:
+        raise Refused(f"{pf.address} has virtual functions already, which somebody may be using.")
+    run.note(vfs=pf.address)
+    _write(pf.path / "sriov_numvfs", str(count))
+    return pf.virtual_functions
+
+
+def give_back_all(bound_before: dict[str, str | None], vfs: list[str]) -> list[str]:
+    """Undo what a journal tells of: devices to their drivers, then virtual functions away.
+
+    Returns what was done, without full stops. Raises CprError.
+    """
+    said = []
+    for address, driver in bound_before.items():
+        device = PciDevice(address)
+        if device.driver == VFIO_PCI and driver != VFIO_PCI:
+            said.append(f"Gave {address} back to {driver or 'no driver'}")
+        give_back(device, driver)
+    for address in vfs:
+        pf = PciDevice(address)
+        if pf.virtual_functions:
+            _write(pf.path / "sriov_numvfs", "0")
+            said.append(f"Removed the virtual functions of {address}")
+    return said
+
+
+@contextlib.contextmanager
+def _one_free(devices: list[HostDevice]) -> Iterator[HostDevice]:
+    """The first of `devices` that no other test has; waits for the first when all are taken."""
+    for device, how in [(device, fcntl.LOCK_NB) for device in devices] + [(devices[0], 0)]:
+        with (runs_dir() / f"{device.address}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | how)
+            except BlockingIOError:
+                continue
+            yield device
+            return
+
+
+def _await_unused(device: PciDevice) -> None:
+    """Wait until no process has the device's VFIO group open; a QEMU that was killed takes a moment."""
+    node = f"/dev/vfio/{device.iommu_group}"
+
+    def users() -> list[str]:
+        return [path.parts[2] for path in Path("/proc").glob("[0-9]*/fd/*") if _target(path) == node]
+
+    wait_until(
+        f"{device.address} to be let go of, so that it can be given back",
+        lambda: not users(),
+        5,
+        lambda: f"processes {', '.join(users())} have {node} open",
+    )
+
+
+def _target(link: Path) -> str | None:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return None
+
+
+def _load(driver: str, sysfs: Path = SYSFS) -> None:
+    if not (sysfs / "bus/pci/drivers" / driver).is_dir():
+        subprocess.run(["/sbin/modprobe", driver], check=False, capture_output=True)
+    if not (sysfs / "bus/pci/drivers" / driver).is_dir():
+        raise CprError(f"The driver {driver} cannot be loaded (modprobe {driver}); run in the lab instead.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except PermissionError as error:
+        raise CprError(f"Writing {path} needs root. Run as root, or in the lab (--lane lab).") from error
+    except OSError as error:
+        raise CprError(
+            f"Writing {text.strip()!r} to {path} failed: {error.strerror}; dmesg may tell why."
+        ) from error
