@@ -64,13 +64,13 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if it is not there or not readable as one."""
+def read_record(path: Path, *fields: str) -> dict[str, Any] | None:
+    """Read a JSON object; None if it is not there, not readable as one, or lacks one of `fields`."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and set(fields) <= record.keys() else None
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

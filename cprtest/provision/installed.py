@@ -52,7 +52,7 @@ def venv_record() -> Path:
 
 def kernel() -> Kernel:
     """The kernel that set-up fetched. Raises NotInstalled."""
-    record = read_record(kernel_record())
+    record = read_record(kernel_record(), "release", "version")
     if record is None or not (base := cache_dir() / "kernel" / record["release"]).is_dir():
         raise NotInstalled("the kernel is not there yet: run `scripts/setup`.")
     release = record["release"]
@@ -62,7 +62,7 @@ def kernel() -> Kernel:
 
 def guest_image() -> GuestImage:
     """The guest image that set-up built from this checkout's sources. Raises NotInstalled."""
-    record = read_record(guest_record())
+    record = read_record(guest_record(), "ident")
     if record is None or not (base := cache_dir() / "guest" / record["ident"]).is_dir():
         raise NotInstalled(
             "the guest image is not built yet, or its sources have changed: run `scripts/setup`."

@@ -43,7 +43,7 @@ def _key(version: str) -> str:
 
 def current() -> bool:
     """Is the venv there, made from today's lock file and pyproject.toml? Runs nothing."""
-    record = read_record(venv_record())
+    record = read_record(venv_record(), "key", "python", "project")
     return bool(
         record
         and record["key"] == _key(record["python"])
@@ -57,7 +57,7 @@ def ensure() -> None:
     if current():
         return
     log = cache_dir() / "logs" / "venv.log"
-    record = read_record(venv_record())
+    record = read_record(venv_record(), "key", "python", "project")
     if record is None or record["key"] != _key(record["python"]) or not (VENV / "bin" / "python").exists():
         record = _make(log)
     with progress.task("venv: this project"):

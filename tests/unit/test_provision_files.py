@@ -116,9 +116,9 @@ def test_digest_changes_with_every_part(tmp_path: Path) -> None:
     assert len({one, files.digest(["a", path]), files.digest(["b", path]), files.digest(["a2"])}) == 4
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", None])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", None])
 def test_an_unreadable_record_is_no_record(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "record.json"
     if text is not None:
         path.write_text(text)
-    assert files.read_record(path) is None
+    assert files.read_record(path, "release") is None
