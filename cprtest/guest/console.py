@@ -3,7 +3,7 @@
 
 The other end is assets/guest/console-shell. One request is one line of printable ASCII:
 
-    ID LENGTH CODE          CODE: the command with everything unusual as \\0ooo; LENGTH: of ID and CODE together
+    ID LENGTH CODE          CODE: the command, everything unusual as \\0ooo; LENGTH: of ID and CODE
 
 One reply is the command's output as it is, between two markers that start with byte 0x1e:
 
@@ -11,9 +11,10 @@ One reply is the command's output as it is, between two markers that start with 
 
 \\x1e m \\n says that a request came through malformed. Markers are short because every byte is a VM exit.
 
-A serial line has no acknowledgement, and a hand-over can cut a request or a reply anywhere: what the source's
-socket still held is gone. Therefore the guest runs each ID once and keeps the last reply, and the host sends the
-same request again on the target's socket: it gets the reply, whether or not the command had run by then.
+A serial line has no acknowledgement, and a hand-over can cut a request or a reply anywhere: what the
+source's socket still held is gone. Therefore the guest runs each ID once and keeps the last reply, and the
+host sends the same request again on the target's socket: it gets the reply, whether or not the command had
+run by then.
 """
 
 import re
@@ -26,7 +27,9 @@ from dataclasses import dataclass
 
 from cprtest.guest import GuestError
 
-_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-+=.,:;/|&<>()[]{}$\"'*?!@#^~`%")
+_PLAIN = frozenset(
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-+=.,:;/|&<>()[]{}$\"'*?!@#^~`%"
+)
 _BEGIN = re.compile(rb"\x1eb ([0-9a-z]+) (\d+) (\d+)\n")
 _SHOWN = 400
 
@@ -137,8 +140,12 @@ class ConsoleShell:
         /run/jobs/NAME.status appears, with the exit status, when it has ended.
         """
         base = f"/run/jobs/{name}"
-        job = f"({command}\n) >{base}.output 2>&1 </dev/null; echo $? >{base}.partial; mv {base}.partial {base}.status"
-        result = self.run(f"mkdir -p /run/jobs && rm -f {base}.* && setsid sh -c {shlex.quote(job)} &", timeout)
+        job = (
+            f"({command}\n) >{base}.output 2>&1 </dev/null; echo $? >{base}.new; mv {base}.new {base}.status"
+        )
+        result = self.run(
+            f"mkdir -p /run/jobs && rm -f {base}.* && setsid sh -c {shlex.quote(job)} &", timeout
+        )
         if result.status:
             raise GuestError(f"guest job {name} ({command}) did not start: {result.output}")
         return f"{base}.output"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build the guest image from Debian packages, without root: `python -m cprtest.guest.image`.
 
-CACHE/guest/IDENT holds initrd.img, id_ed25519 (root's SSH key, OpenSSH's form), id_ed25519.pub and host_key.pub.
-IDENT is a hash of everything in the image but the keys, so that the same inputs are built once.
+CACHE/guest/IDENT holds initrd.img, id_ed25519 (root's SSH key in OpenSSH's form) and its .pub, and
+host_key.pub. IDENT is a hash of everything in the image but the keys, so that the same inputs are built once.
 Keys are made here, for this user alone, by dropbear's own tools.
 """
 
@@ -91,7 +91,9 @@ def build(cache: Path) -> Path:
     kernel = installed.kernel()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".packages-", dir=cache) as scratch:
-        apt.fetch_tree(PACKAGES, Path(scratch))
+        # What they depend on by Debian's rules is mostly for set-up scripts, which never run here.
+        debs = [deb for deb in apt.fetch_debs(PACKAGES) if deb.name in PACKAGES]
+        apt.extract(debs, Path(scratch))
         tree = Tree(Path(scratch))
         entries = contents(tree, kernel.modules, kernel.release)
         target = cache / identity(entries)

@@ -87,7 +87,9 @@ class Index:
 
     def dep_file(self, names: Iterable[str]) -> str:
         """modules.dep for modules kept flat as NAME.ko in one directory."""
-        lines = (f"{name}.ko: {' '.join(f'{need}.ko' for need in self.needs[name])}".rstrip() for name in names)
+        lines = (
+            f"{name}.ko: {' '.join(f'{need}.ko' for need in self.needs[name])}".rstrip() for name in names
+        )
         return "\n".join(lines) + "\n"
 
     def alias_file(self, names: Iterable[str]) -> str:

@@ -21,7 +21,9 @@ class Tree:
         """A file of the tree; raises GuestError if no package of the tree has it."""
         path = self.root / name
         if not path.is_file():
-            raise GuestError(f"no package of the guest image contains {name}: its package list is out of date")
+            raise GuestError(
+                f"no package of the guest image contains {name}: its package list is out of date"
+            )
         return path.read_bytes()
 
     def run(self, program: str, *arguments: str) -> bytes:
@@ -34,7 +36,9 @@ class Tree:
         done = subprocess.run([*command, *arguments], capture_output=True, check=False)
         if done.returncode:
             message = done.stderr.decode(errors="replace").strip()
-            raise GuestError(f"{program} {' '.join(arguments)} ended with status {done.returncode}: {message}")
+            raise GuestError(
+                f"{program} {' '.join(arguments)} ended with status {done.returncode}: {message}"
+            )
         return done.stdout
 
     def libraries(self, programs: Iterable[str]) -> dict[str, Path]:
@@ -61,5 +65,7 @@ class Tree:
 
     def _in_tree(self, path: str, program: str) -> Path:
         if not path.startswith(f"{self.root}/"):
-            raise GuestError(f"{program} needs {Path(path).name}, which no package of the guest image contains")
+            raise GuestError(
+                f"{program} needs {Path(path).name}, which no package of the guest image contains"
+            )
         return Path(path)
