@@ -88,7 +88,9 @@ class TestBed:
             address = f"{HOST_ADDRESS.format(net.index)}/24"
             self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
         spec = GuestSpec(_image(), accel or self._best_accel(), memory_mib, vcpus, devices)
+        before = len(self.machines)
         saved = state.ensure(spec.shape(self.qemu), lambda directory: self._boot_cold(spec, directory))
+        del self.machines[before:]  # one that was saved has ended, and its log is kept with the state
         machine = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
         machine.ready()
         state.restore(machine, saved)
