@@ -183,14 +183,18 @@ def keep(task_arguments: list[str], output_dir: Path, control_fd: int, soft: flo
         runner = Keeper(Connection(control_fd, writable=False), soft)
     else:
         runner = runnable.pick_runner_class()()
+    job_is_there = True
     with _connect(args["status_uri"][0]) as server:
         for message in runner.run(runnable):
             if message["status"] == "started":
                 message["output_dir"] = str(output_dir)
             message.update(id=args["identifier"], job_id=args["job_id"])
-            if getattr(runner, "abandoned", False):
-                continue
-            server.sendall(json_dumps(message).encode() + b"\n")
+            job_is_there = job_is_there and not getattr(runner, "abandoned", False)
+            if job_is_there:
+                try:
+                    server.sendall(json_dumps(message).encode() + b"\n")
+                except OSError:
+                    job_is_there = False  # the test is stopped presently; its tearDown is still wanted
     _drop_empty_log(output_dir)
     return FINISHED
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cprtest import paths
 from cprtest.errors import CprError
+from cprtest.job import descendants
 from cprtest.job.prctl import set_parent_death_signal
 from cprtest.report.merge import Ended
 
@@ -17,6 +18,9 @@ CONFIG = paths.CHECKOUT / "avocado.cfg"
 
 INTERRUPT_LIMIT = 120.0
 """Seconds from an interrupt to the end of the job: for the tearDown of tests, and for the lab."""
+
+KILL_LIMIT = 20.0
+"""Seconds from SIGKILL to the end of a process."""
 
 _QUIET = "ignore:pkg_resources is deprecated:UserWarning"
 
@@ -62,7 +66,7 @@ def run(job: Job) -> Ended:
     """Run the job; its output is ours. An interrupt is passed on once; a second one kills.
 
     The job has a process group of its own, so that Ctrl-C does not reach it twice, and is interrupted
-    by the kernel when this process is killed. Raises CprError when it cannot be started.
+    by the kernel when this process is killed. For a subreaper only. Raises CprError: it cannot be started.
     """
     words = job.command()
     job.directory.mkdir(parents=True, exist_ok=True)
@@ -76,10 +80,19 @@ def run(job: Job) -> Ended:
     except OSError as error:
         raise CprError(f"Lane {job.lane} cannot be started: {words[0]}: {error.strerror}.") from None
     try:
-        return Ended(job.lane, process.wait(), interrupted=False)
+        ended = Ended(job.lane, process.wait(), interrupted=False)
     except KeyboardInterrupt:
         print(f"\nInterrupted: stopping the tests of lane {job.lane} (again: kill them).", flush=True)
-        return Ended(job.lane, _interrupt(process), interrupted=True)
+        ended = Ended(job.lane, _interrupt(process), interrupted=True)
+    _settle()
+    return ended
+
+
+def _settle() -> None:
+    """Let what a killed job left end in order: its zygote stops the tests, and they clean up."""
+    if left := descendants.below(os.getpid()):
+        descendants.wait_for_end(left, INTERRUPT_LIMIT)
+        descendants.kill_below(os.getpid(), KILL_LIMIT)
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> int:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from cprtest import paths
 from cprtest.errors import CprError, UsageError
-from cprtest.host.runs import Run
+from cprtest.host.runs import Run, clean_leftovers
 from cprtest.job import arguments, lane, suites
+from cprtest.job.prctl import set_subreaper
 from cprtest.report import about, merge
 from cprtest.report.model import Lane, Result, Results
 from cprtest.report.write import REPORT, write
@@ -50,6 +51,7 @@ def main(words: list[str]) -> int:
     except CprError as error:
         print(error, file=sys.stderr)
         return 1
+    set_subreaper()
     with _terminated_as_interrupted():
         return _run(asked, names, root)
 
@@ -59,7 +61,8 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
     progress = Progress()
     try:
         run = Run.start()
-        for sentence in run.cleaned:
+        # A test has a run of its own; its owner may have been among what was just killed.
+        for sentence in [*run.cleaned, *(clean_leftovers() if run.cleaned else [])]:
             print(sentence)
         with run:
             _run_lanes(asked, names, root, progress)

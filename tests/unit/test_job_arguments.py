@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line of scripts/run: every mistake is one sentence, exit status 2, and costs no time."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cprtest import paths
+from cprtest.errors import UsageError
+from cprtest.job import arguments, suites
+from cprtest.job.lane import Job
+
+
+def program(path: Path, output: str) -> Path:
+    """An executable that prints `output`."""
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def qemu(tmp_path: Path) -> Path:
+    return program(tmp_path / "qemu", "QEMU emulator version 10.2.2 (Debian 1:10.2.2+ds-1)")
+
+
+def test_defaults() -> None:
+    asked = arguments.parse([])
+    assert (asked.suite, asked.lane, asked.qemu, asked.results, asked.avocado) == (
+        "smoke",
+        "auto",
+        None,
+        None,
+        (),
+    )
+
+
+def test_qemu_becomes_an_avocado_parameter(qemu: Path) -> None:
+    asked = arguments.parse(["full", "--qemu", str(qemu), "--lane", "here", "--", "--failfast", "-z"])
+    assert asked.qemu is not None
+    assert asked.qemu.version == "10.2.2"
+    assert asked.parameters() == {"qemu_bin": qemu}
+    assert asked.avocado == ("--failfast", "-z")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("/nowhere/qemu", "there is no such file"),
+        ("/tmp", "is a directory"),
+        ("/etc/passwd", "not executable"),
+        ("/bin/true", "not a QEMU system emulator"),
+    ],
+)
+def test_what_is_not_qemu_is_refused(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        arguments.parse(["--qemu", name])
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("version", ["7.2.22 (Debian 1:7.2+dfsg-7)", "9.2.4"])
+def test_qemu_without_cpr_transfer_is_too_old(tmp_path: Path, version: str) -> None:
+    old = program(tmp_path / "old", f"QEMU emulator version {version}")
+    with pytest.raises(UsageError, match=r"needs 10\.0 or later"):
+        arguments.parse(["--target-qemu", str(old)])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["moon"], "suites are smoke, full, soak, downtime, matrix"),
+        (["--lane", "moon"], "here"),
+        (["--results", "/etc/passwd"], "is a file"),
+        (["--results", "/etc"], "not empty"),
+        (["--qemu"], "expected one argument"),
+        (["--frobnicate"], "Unrecognized"),
+    ],
+)
+def test_other_mistakes_are_explained(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        arguments.parse(words)
+
+
+def test_a_mistake_is_one_sentence_and_status_2_before_set_up() -> None:
+    start = time.monotonic()
+    ended = subprocess.run(
+        [paths.CHECKOUT / "scripts" / "run", "--qemu", "/bin/true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert ended.stdout == ""
+    assert time.monotonic() - start < 2.0
+
+
+def test_the_front_needs_only_the_standard_library() -> None:
+    code = "import sys; import cprtest.job.__main__; print([m for m in sys.modules if 'site-packages' in (getattr(sys.modules[m], '__file__', None) or '')])"  # noqa: E501
+    ended = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=paths.CHECKOUT
+    )
+    assert ended.stdout.strip() == "[]"
+
+
+def test_no_smoke_suite_without_tests() -> None:
+    assert suites.members("smoke")
+
+
+def test_parameters_are_injected_where_p_is_refused() -> None:
+    job = Job(
+        "here", ["tests/functional"], ("smoke",), Path("/r"), {"qemu_bin": Path("/q")}, ("-m", "vars.yaml")
+    )
+    words = job.command()
+    assert "-p" not in words
+    assert words[words.index("--mux-inject") + 1] == "/run:qemu_bin:/q"
+
+
+def test_the_lab_runs_the_same_command() -> None:
+    here = Job("here", ["a.py:^C.m$"], (), Path("/r"), {"qemu_bin": Path("/q")}).command()
+    lab = Job("lab", ["a.py:^C.m$"], (), Path("/r"), {"qemu_bin": Path("/q")}).command()
+    assert lab == [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--", *here]
+    assert "qemu_bin=/q" in here
