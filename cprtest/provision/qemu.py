@@ -18,7 +18,7 @@ from cprtest.provision.files import new_directory, remove_scratch, write_record
 from cprtest.provision.processes import run_logged
 from cprtest.provision.qemu_source import Build, build_of
 
-SPACE = 2 << 30  # bytes that source, objects and result need together, with some to spare
+SPACE = 1 << 30  # bytes: source and objects take 0.6 GiB, ccache and the result the rest
 TARGETS = ("qemu-system-x86_64", "qemu-img")
 
 
