@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""scripts/lab: run a command, a shell or an inventory in a lab."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cprtest import paths
+from cprtest.errors import CprError, UsageError
+from cprtest.lab.run import Settings, run, started
+from cprtest.lab.session import LabError
+
+LAB_DIED = 125
+"""Exit status when not the command but the lab failed; the command itself may end with it too, without a message."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _act(options)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (LabError, CprError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return LAB_DIED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    size = argparse.ArgumentParser(add_help=False)
+    default = Settings()
+    size.add_argument("--memory", type=_mebibytes, default=default.memory_mib, metavar="SIZE", help="4G, 8192M; default 6G")
+    size.add_argument("--cpus", type=_positive, default=default.cpus, help=f"default here: {default.cpus}")
+    size.add_argument(
+        "--ivshmem", type=_mebibytes, default=default.ivshmem_mib, metavar="SIZE", help="BAR of the ivshmem device; default 64M"
+    )
+    size.add_argument(
+        "--writable", type=Path, action="append", default=[], metavar="DIR", help="may be written in the lab; may be repeated"
+    )
+    parser = argparse.ArgumentParser(
+        prog="scripts/lab",
+        description="A throw-away VM on this host's files, with KVM, vhost, VFIO and devices to pass through. "
+        "CHECKOUT/results and the cache can be written there, all else is read-only or gone with the lab.",
+    )
+    commands = parser.add_subparsers(dest="action", required=True)
+    command = commands.add_parser("run", parents=[size], help="run a command; its exit status is passed on, 125: the lab failed")
+    command.add_argument("command", nargs=argparse.REMAINDER, metavar="[--] COMMAND ...")
+    commands.add_parser("shell", parents=[size], help="a root shell; reads commands from standard input if that is no terminal")
+    commands.add_parser("info", parents=[size], help="JSON of what the lab offers")
+    return parser
+
+
+def _act(options: argparse.Namespace) -> int:
+    settings = Settings(options.memory, options.cpus, options.ivshmem)
+    missing = [directory for directory in options.writable if not directory.is_dir()]
+    if missing:
+        raise UsageError(f"{missing[0]} is not a directory: create it before it is made writable in the lab.")
+    if options.action == "info":
+        return _info(settings)
+    if options.action == "shell":
+        return _shell(settings, options.writable)
+    argv = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not argv:
+        raise UsageError("say which command to run: scripts/lab run COMMAND ...")
+    return run(argv, writable=options.writable, settings=settings, forward_stdin=not sys.stdin.isatty())
+
+
+def _shell(settings: Settings, writable: Sequence[Path]) -> int:
+    if not sys.stdin.isatty():
+        return run(["bash"], writable=writable, settings=settings, forward_stdin=True)
+    import termios  # noqa: PLC0415 - only with a terminal
+    import tty  # noqa: PLC0415
+
+    size = shutil.get_terminal_size()
+    start = f"stty rows {size.lines} cols {size.columns}; exec bash -i"
+    before = termios.tcgetattr(0)
+    print("Starting the lab; leave it with Ctrl-D.", file=sys.stderr)
+    try:
+        tty.setraw(0)
+        argv = ["script", "-qec", f"sh -c {shlex.quote(start)}", "/dev/null"]
+        return run(argv, writable=writable, settings=settings, forward_stdin=True)
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _info(settings: Settings) -> int:
+    out: list[bytes] = []
+    argv = [str(paths.VENV / "bin" / "python"), "-m", "cprtest.lab.inventory"]
+    with started(argv, [], {}, paths.CHECKOUT, settings, False) as session:
+        status = session.wait(out.append, lambda data: sys.stderr.buffer.write(data) and None)
+        found = json.loads(b"".join(out)) if status == 0 else {}
+        found["boot_seconds"] = round(session.boot_seconds or 0.0, 1)
+    print(json.dumps(found, indent=1))
+    return status
+
+
+def _mebibytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([MG])", text, re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 6G or 512M")
+    return int(match[1]) << (10 if match[2] in "gG" else 0)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of CPUs")
+    return int(text)

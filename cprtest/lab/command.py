@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line that starts a lab: virtme-ng's virtme-run, told to use our QEMU, kernel and devices.
+
+virtme-run is what `vng` itself calls, through a shell and with defaults of its own; called directly,
+arguments stay arguments, and a user's configuration of vng does not change the lab.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cprtest import paths
+
+INSIDE = Path(__file__).parent / "inside"
+
+# Nothing that a functional test could see depends on these, but the boot does: up to a third of it on TCG.
+FAST_BOOT = (
+    "mitigations=off",
+    "init_on_alloc=0",
+    "apparmor=0",
+    "audit=0",
+    "ima=off",
+    "random.trust_cpu=on",
+    "cryptomgr.notests",
+    "no5lvl",
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a lab is made of. accel: "kvm" or "tcg". images: erofs images by their disks' serial numbers."""
+
+    qemu: Path
+    image: Path
+    run: Path
+    accel: str
+    cpus: int
+    memory_mib: int
+    devices: Sequence[str] = ()
+    images: Sequence[tuple[str, Path]] = ()
+    writable: Sequence[Path] = ()
+    ports: dict[str, int] = field(default_factory=dict)
+    """Connected stream sockets by name: stdin, stdout, stderr, control."""
+
+
+def virtme_run(parts: Parts) -> list[str]:
+    """The command line of the lab `parts`; it inherits the descriptors named there."""
+    argv = [
+        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *(str(paths.VENV / "bin" / "virtme-run"), "--kimg", str(parts.image), "--mods=auto"),
+        *("--qemu-bin", str(parts.qemu), "--disable-microvm", "--force-9p"),
+        *("--cpus", str(parts.cpus), "--memory", f"{parts.memory_mib}M", "--user", "root"),
+    ]
+    if parts.accel != "kvm":
+        argv.append("--disable-kvm")
+    for option in kernel_options():
+        argv += ["-a", option]
+    script = shlex.join(["sh", str(INSIDE / "start"), str(parts.run)])
+    return [*argv, "--script-sh", script, "--qemu-opts", *qemu_options(parts)]
+
+
+def kernel_options() -> list[str]:
+    """Kernel options. PATH: virtme-ng's init finds our stand-ins for what only costs time in a lab."""
+    return [
+        *("console=hvc0", "loglevel=6", "intel_iommu=on", "iommu=pt", "net.ifnames=0", *FAST_BOOT),
+        f"PATH={INSIDE / 'path'}:/usr/sbin:/usr/bin:/sbin:/bin",
+    ]
+
+
+def qemu_options(parts: Parts) -> list[str]:
+    """QEMU options beyond virtme-ng's own.
+
+    -nodefaults: without it the firmware spends half a minute on TCG looking for something to boot.
+    """
+    machine = ["-nodefaults", "-machine", "q35,kernel-irqchip=split", "-run-with", "exit-with-parent=on"]
+    if parts.accel == "tcg":
+        machine += ["-accel", "tcg,thread=multi"]
+    options = [*machine, "-device", "intel-iommu,intremap=on", "-device", "virtio-serial-pci,id=ports"]
+    options += ["-chardev", f"file,id=lab-console,path={quoted(parts.run / 'console.log')}"]
+    options += ["-device", "virtconsole,bus=ports.0,chardev=lab-console"]
+    for name, fd in parts.ports.items():
+        options += ["-chardev", f"socket,id=lab-{name},fd={fd}"]
+        options += ["-device", f"virtserialport,bus=ports.0,name=cprtest.{name},chardev=lab-{name}"]
+    shares = [("root", Path("/"), ",readonly=on")]
+    shares += [(f"writable{number}", path, "") for number, path in enumerate(parts.writable)]
+    for tag, path, mode in shares:
+        share = f"local,id={tag},path={quoted(path)},security_model=none,multidevs=remap{mode}"
+        options += ["-fsdev", share, "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+    for serial, path in parts.images:
+        options += ["-blockdev", f"driver=file,node-name={serial},filename={quoted(path)},read-only=on"]
+        options += ["-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+    return [*options, *parts.devices]
+
+
+def quoted(path: Path) -> str:
+    """A path as a value in a QEMU option, where a comma is written twice."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab's devices: those that tests may pass through, and the lab NICs that some are wired to.
+
+Every device that can be passed through sits alone behind a root port, and so in an IOMMU group of its
+own (pcie-root-port has ACS). Root ports have fixed slots: what sits behind one is then found in sysfs
+by the slot, whatever bus number the firmware gave it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FIRST_SLOT = 0x10
+FIRST_WIRE_SLOT = 0x18
+
+
+@dataclass(frozen=True)
+class Assignable:
+    """A device behind a root port. `backends` and `device` are QEMU options; `{mac}` and `{fd}` are filled in.
+
+    role: as in the host file. wire: name of the lab NIC at the other end of its cable. vfs: not the
+    device itself is handed out, but so many virtual functions of it.
+    """
+
+    role: str
+    device: str
+    backends: tuple[str, ...] = ()
+    wire: str | None = None
+    vfs: int = 0
+
+
+def assignable(ivshmem_mib: int, disk_fd: int) -> tuple[Assignable, ...]:
+    """What tests may pass through. disk_fd: descriptor of the NVMe device's image.
+
+    FLR: virtio-net, igb and its VFs, NVMe have it; e1000e and ivshmem do not.
+    """
+    return (
+        Assignable("virtio-net", "virtio-net-pci,iommu_platform=on,disable-legacy=on", wire="wire0"),
+        Assignable("igb-vf", "igb", wire="wire1", vfs=2),
+        Assignable(
+            "nvme",
+            "nvme,drive=nvme,serial=qemu-cpr",
+            (
+                *("-add-fd", f"fd={disk_fd},set=1"),
+                "-blockdev",
+                "driver=raw,node-name=nvme,file.driver=file,file.filename=/dev/fdset/1,file.locking=off",
+            ),
+        ),
+        Assignable(
+            "ivshmem",
+            "ivshmem-plain,memdev=ivshmem",
+            ("-object", f"memory-backend-memfd,id=ivshmem,size={ivshmem_mib}M,share=on"),
+        ),
+        Assignable("e1000e", "e1000e", wire="wire2"),
+    )
+
+
+def qemu_options(devices: Sequence[Assignable], cables: Sequence[tuple[int, int]]) -> list[str]:
+    """QEMU options for `devices`. cables: per wired device the two ends, connected datagram sockets.
+
+    A cable is two dgram netdevs back to back: a hub would hold up one port while the other NIC is down.
+    """
+    options: list[str] = []
+    ends = iter(cables)
+    for number, device in enumerate(devices):
+        slot = FIRST_SLOT + number
+        options += [*device.backends, "-device", f"pcie-root-port,id=port{slot},chassis={slot},addr={slot:#x}"]
+        front = f"{device.device},bus=port{slot}"
+        if device.wire:
+            near, far = next(ends)
+            front += f",netdev=near{number},mac=52:54:00:00:0a:{slot:02x},romfile="
+            options += ["-netdev", f"dgram,id=near{number},local.type=fd,local.str={near}"]
+            options += ["-netdev", f"dgram,id=far{number},local.type=fd,local.str={far}"]
+            nic = f"virtio-net-pci,netdev=far{number},addr={FIRST_WIRE_SLOT + number:#x}"
+            options += ["-device", f"{nic},mac=52:54:00:00:0b:{slot:02x},romfile="]
+        options += ["-device", front]
+    return options
+
+
+def table(devices: Sequence[Assignable]) -> str:
+    """The same for the inside, one device a line: role, slot of its root port, wire, wire's slot, VFs."""
+    lines = (
+        f"{device.role} {FIRST_SLOT + n:02x} {device.wire or '-'} {FIRST_WIRE_SLOT + n:02x} {device.vfs}\n"
+        for n, device in enumerate(devices)
+    )
+    return "".join(lines)

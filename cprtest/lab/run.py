@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Running a command in a lab: what the lab is made of, what it sees, what is kept when it dies."""
+
+import contextlib
+import os
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cprtest import paths
+from cprtest.errors import NotInstalled
+from cprtest.host import kvm
+from cprtest.host.processes import MARK
+from cprtest.host.runs import Run
+from cprtest.lab import command, devices, images, modules
+from cprtest.lab.session import LabError, Session, Sink
+from cprtest.provision import installed
+
+DISK_MIB = 256
+HUGEPAGES = 64
+
+_KEPT_CONSOLES = 5
+_NOT_CACHED = {"boot", "dev", "etc", "proc", "run", "sys", "tmp", "var", "lost+found"}
+_NOT_FOR_INSIDE = {MARK, "CPRTEST_PATIENCE", "TMPDIR", "XDG_RUNTIME_DIR", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Size of the lab. ivshmem_mib: size of the ivshmem device's BAR, a power of two."""
+
+    memory_mib: int = 6144
+    cpus: int = min(len(os.sched_getaffinity(0)), 4)
+    ivshmem_mib: int = 64
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    writable: Sequence[Path] = (),
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    settings: Settings | None = None,
+    forward_stdin: bool = False,
+) -> int:
+    """Run `argv` in a lab of its own and return its exit status; its output streams to ours.
+
+    CHECKOUT/results, the cache and `writable` can be written there. It gets this process's environment
+    and `env`. Raises LabError when the lab cannot be started or dies, NotInstalled before scripts/setup.
+    """
+    with started(argv, writable, env or {}, cwd, settings or Settings(), forward_stdin) as session:
+        return session.wait(_writer(1), _writer(2))
+
+
+@contextlib.contextmanager
+def started(
+    argv: Sequence[str],
+    writable: Sequence[Path],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    settings: Settings,
+    forward_stdin: bool,
+) -> Iterator[Session]:
+    """A lab on its way up; it is gone when the block ends. When it died, its console's log is kept and named."""
+    _check_memory(settings.memory_mib)
+    kernel, qemu = installed.kernel(), installed.qemu()
+    if not (paths.VENV / "bin" / "virtme-run").exists():
+        raise NotInstalled("virtme-ng is not there yet: run `scripts/setup`.")
+    tree = modules.tree(kernel)
+    python = images.python_images()
+    (paths.CHECKOUT / "results").mkdir(exist_ok=True)
+    places = _outermost([paths.CHECKOUT / "results", paths.cache_dir(), *writable])
+    with _run_directory() as directory, contextlib.ExitStack() as stack:
+        disk = stack.enter_context(open(os.memfd_create("nvme"), "wb"))
+        disk.truncate(DISK_MIB << 20)
+        assignable = devices.assignable(settings.ivshmem_mib, disk.fileno())
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for device in assignable if device.wire]
+        ends = [stack.enter_context(end) for pair in pairs for end in pair]
+        cables = [(near.fileno(), far.fileno()) for near, far in pairs]
+        _write(directory / "command", _script(argv, env, cwd or Path.cwd()))
+        _write(directory / "devices", devices.table(assignable))
+        _write(directory / "images", "".join(f"{serial} {where}\n" for serial, _, where in python))
+        _write(directory / "writable", "".join(f"{place}\n" for place in places))
+        _write(directory / "cached", "".join(f"{place}\n" for place in _cached()))
+        values = {
+            "kernel": str(tree),
+            "modules": " ".join(modules.LOADED),
+            "hugepages": str(HUGEPAGES),
+            "stdin": "yes" if forward_stdin else "",
+        }
+        _write(directory / "lab", "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()))
+        parts = command.Parts(
+            qemu=qemu,
+            image=tree / "boot" / f"vmlinuz-{kernel.release}",
+            run=directory,
+            accel=_accelerator(qemu),
+            cpus=settings.cpus,
+            memory_mib=settings.memory_mib,
+            devices=devices.qemu_options(assignable, cables),
+            images=[(serial, image) for serial, image, _ in python],
+            writable=places,
+        )
+        fds = [disk.fileno(), *(end.fileno() for end in ends)]
+        session = Session(parts, fds, directory / "qemu.log", forward_stdin)
+        for end in ends:
+            end.close()
+        try:
+            yield session
+        except LabError as error:
+            session.close()
+            raise LabError(f"{error} {_last_words(directory)}") from None
+        finally:
+            session.close()
+
+
+def _writer(descriptor: int) -> Sink:
+    def write(data: bytes) -> None:
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    return write
+
+
+@contextlib.contextmanager
+def _run_directory() -> Iterator[Path]:
+    """A private directory that the lab sees too; removed at the end, or by the next run if we are killed."""
+    run = Run.start()
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=paths.cache_dir() / "lab"))
+    run.note(scratch=str(directory))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _script(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> str:
+    """The shell script that becomes the command: environment, directory, exec."""
+    inside = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_INSIDE} | dict(env)
+    inside["CPRTEST_LANE"] = "lab"
+    inside["CPRTEST_DEVICES"] = "/run/qemu-cpr/devices.json"
+    path = inside.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    inside["PATH"] = f"/run/qemu-cpr/path:{path}:/usr/local/sbin:/usr/sbin:/sbin"
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in inside.items() if key.isidentifier()]
+    change = f"cd -- {shlex.quote(str(cwd))} || exit 126"
+    return "\n".join([*exports, change, f"exec {shlex.join(argv)}", ""])
+
+
+def _cached() -> list[Path]:
+    """Directories of the root that the lab sees through a cache; what is mounted or made by init is left out."""
+    with os.scandir("/") as entries:
+        found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_CACHED]
+    return [Path(path) for path in sorted(found)]
+
+
+def _outermost(directories: Sequence[Path]) -> list[Path]:
+    """Without doubles and without what lies in another one of them."""
+    resolved = sorted({directory.resolve(strict=True) for directory in directories})
+    return [path for path in resolved if not any(other in path.parents for other in resolved)]
+
+
+def _check_memory(wanted_mib: int) -> None:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable:"))
+    if available < wanted_mib:
+        raise LabError(
+            f"The lab needs {wanted_mib} MiB of memory and {available} MiB are available. "
+            "Free some, or give it less with --memory."
+        )
+
+
+def _accelerator(qemu: Path) -> str:
+    """KVM if it runs a stock kernel and can be nested; the lab needs a /dev/kvm of its own."""
+    nested = [path for path in Path("/sys/module").glob("kvm_*/parameters/nested") if path.read_text().strip() in "1Y"]
+    return "kvm" if nested and kvm.unusable(qemu) is None else "tcg"
+
+
+def _last_words(directory: Path) -> str:
+    """Keep the logs of a lab that died; a sentence with the end of them and the place."""
+    kept = paths.cache_dir() / "lab" / "consoles"
+    kept.mkdir(exist_ok=True)
+    for old in sorted(kept.iterdir(), key=lambda path: path.stat().st_mtime)[: -_KEPT_CONSOLES + 1]:
+        old.unlink(missing_ok=True)
+    log = kept / f"{directory.name}.log"
+    parts = [directory / name for name in ("console.log", "qemu.log")]
+    text = "".join(path.read_text(errors="replace") for path in parts if path.exists())
+    log.write_text(text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = f"Its last words: {lines[-1].strip()!r}. " if lines else "It said nothing. "
+    return f"{last}Console: {log}"
+
+
