@@ -55,7 +55,7 @@ class SshShell:
         except (paramiko.SSHException, OSError, EOFError) as error:
             seen = bytes(data[-400:]).decode(errors="replace")
             raise GuestError(
-                f"guest command {command!r} over SSH: {error or type(error).__name__} "
+                f"guest command {command!r} over SSH: {str(error) or type(error).__name__} "
                 f"(limit {timeout:.1f} s); last output: {seen!r}"
             ) from error
 
@@ -76,6 +76,7 @@ def connect(sock: socket.socket, key: Path, timeout: float) -> SshShell:
     transport: paramiko.Transport | None = None
     try:
         transport = paramiko.Transport(sock)
+        transport.banner_timeout = timeout
         transport.start_client(timeout=timeout)
         shown = transport.get_remote_server_key().get_base64()
         if shown != expected:
@@ -89,6 +90,6 @@ def connect(sock: socket.socket, key: Path, timeout: float) -> SshShell:
             transport.close()
         sock.close()
         if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
-            raise GuestError(f"SSH to the guest: {error or type(error).__name__}") from error
+            raise GuestError(f"SSH to the guest: {str(error) or type(error).__name__}") from error
         raise
     return SshShell(transport)
