@@ -43,8 +43,15 @@ def render(results: Results, root: Path) -> str:
         signs=SIGNS,
         tests=tests,
         bad=[test for test in tests if test["result"].status in BAD],
-        defects=[test for test in tests if test["result"].status == "WARN"],
-        with_evidence=[test for test in tests if test["transfers"] or test["logs"]],
+        defects=sorted(
+            (test for test in tests if test["result"].status == "WARN"),
+            key=lambda test: test["result"].defect,
+        ),
+        with_evidence=[
+            test
+            for test in tests
+            if test["transfers"] or (test["logs"] and test["result"].status not in ("CANCEL", "SKIP"))
+        ],
     )
 
 
@@ -83,7 +90,7 @@ def milliseconds(value: Any) -> str:
     """`value` in ms for people; what was not measured says so."""
     if not isinstance(value, int | float):
         return "not measured"
-    return f"{value:.3f} ms" if abs(value) < 1 else f"{value:.1f} ms"
+    return f"{value:.2f} ms"
 
 
 def embedded(drawing: str) -> str:
