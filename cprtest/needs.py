@@ -4,7 +4,7 @@
     @needs("vhost-net", "vfio:nvme", "qemu:vfio-cpr")
     class Everything(CprTest): ...
 
-A need is a word, or a word and what it is about: kvm, root, tun, netns, vhost-net, vhost-vsock,
+A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, vhost-net, vhost-vsock,
 seccomp-notify, hugepages, vfio, vfio:ROLE, memory:MIB, qemu:WORD (feature, device or oldest version).
 Imported by every test process, so nothing heavy is imported until a need asks for it.
 """
@@ -87,6 +87,17 @@ def _root(_about: str, _qemu: Path | None) -> str | None:
     return None if os.geteuid() == 0 else _in_lab_or("This user is not root. Run as root")
 
 
+def _userns(_about: str, _qemu: Path | None) -> str | None:
+    import subprocess  # noqa: PLC0415
+
+    argv = ["unshare", "--user", "--map-root-user", "true"]
+    tried = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if tried.returncode == 0:
+        return None
+    switches = "user.max_user_namespaces, kernel.unprivileged_userns_clone"
+    return f"{tried.stderr.strip()}. {_in_lab_or(f'Allow user namespaces (sysctl {switches})')}"
+
+
 def _netns(_about: str, _qemu: Path | None) -> str | None:
     from cprtest.host.namespace import Namespace  # noqa: PLC0415
 
@@ -107,7 +118,7 @@ def _hugepages(_about: str, _qemu: Path | None) -> str | None:
     pool = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
     free = int(pool.read_text()) if pool.exists() else 0
     if free == 0:
-        return f"No free 2 MiB pages. {_in_lab_or('Reserve some: sysctl vm.nr_hugepages=512')}"
+        return "There are no free 2 MiB pages. Reserve some as root: sysctl vm.nr_hugepages=512."
     return None
 
 
@@ -153,6 +164,7 @@ def _qemu(word: str, qemu: Path | None) -> str | None:
 _CHECKS: dict[str, _Check] = {
     "kvm": _kvm,
     "root": _root,
+    "userns": _userns,
     "netns": _netns,
     "tun": _device("/dev/net/tun", "Load it: modprobe tun"),
     "vhost-net": _device("/dev/vhost-net", "Load it: modprobe vhost_net"),

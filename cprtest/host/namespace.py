@@ -23,6 +23,8 @@ _T = TypeVar("_T")
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 
+_HOLDER = ["unshare", "--user", "--map-root-user", "--net", "--", "cat"]
+
 # Runs inside the namespace; sends one new socket back through the descriptor it is told of.
 _SOCKET_HELPER = """
 import socket, sys
@@ -142,7 +144,7 @@ def _in_thread(work: Callable[[], _T]) -> _T:
 
 def _start_holder() -> subprocess.Popen[bytes]:
     holder = subprocess.Popen(
-        ["unshare", "--user", "--map-root-user", "--net", "--", "cat"],
+        _HOLDER,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
