@@ -80,6 +80,7 @@ def _compile(build: Build, tree: Path, log: Path) -> None:
         "CCACHE_DIR": str(cache_dir() / "ccache"),
         "CCACHE_MAXSIZE": "2G",
         "LC_ALL": "C.UTF-8",
+        "HOME": str(tree),  # configure probes for tools some of which write there
     }
     what, objects = f"QEMU {build.version} {build.flavour}", tree / "b"
     objects.mkdir()
@@ -95,13 +96,11 @@ def _compile(build: Build, tree: Path, log: Path) -> None:
         run_logged(
             ["ninja", *TARGETS], log, f"compiling {what}", environment=environment, cwd=objects, on_line=count
         )
-        run_logged(
-            ["make", "-C", "pc-bios/optionrom", "all"],
-            log,
-            "making option ROMs",
-            environment=environment,
-            cwd=objects,
-        )
+    # QEMU's configure offers these only with a 32-bit libgcc, which they do not need
+    roms = objects / "pc-bios" / "optionrom"
+    (roms / "config.mak").touch()
+    tools = [f"TOPSRC_DIR={tree}", "CC=gcc", "LD=ld", "OBJCOPY=objcopy", f"PYTHON={VENV}/bin/python"]
+    run_logged(["make", "-C", roms, "all", *tools], log, "making option ROMs", environment=environment)
 
 
 def _install(build: Build, tree: Path, result: Path, log: Path) -> None:

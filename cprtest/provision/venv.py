@@ -80,8 +80,8 @@ def _make(log: Path) -> dict[str, object]:
     venv_record().unlink(missing_ok=True)
     with progress.task("venv: create"):
         run_logged([path, "-m", "venv", "--clear", VENV], log, "creating .venv")
-    wheels = cache_dir() / "wheels" / digest([LOCK, version.rpartition(".")[0]])
-    complete = wheels / ".complete"
+    wheels = cache_dir() / "wheels"
+    complete = wheels / f".complete-{digest([LOCK, version.rpartition('.')[0]])}"
     if not complete.exists():
         with progress.task("venv: download wheels") as task:
             total = _wanted()
