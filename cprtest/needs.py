@@ -118,7 +118,7 @@ def _hugepages(_about: str, _qemu: Path | None) -> str | None:
     pool = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
     free = int(pool.read_text()) if pool.exists() else 0
     if free == 0:
-        return "There are no free 2 MiB pages. Reserve some as root: sysctl vm.nr_hugepages=512."
+        return f"There are no free 2 MiB pages. {_in_lab_or('Reserve some: sysctl vm.nr_hugepages=512')}"
     return None
 
 

@@ -7,7 +7,6 @@ the kernel destroys the namespace with its last process, and hands wires back.
 """
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from cprtest.errors import CprError
 from cprtest.host import hostfile
 from cprtest.host.namespace import Namespace
 from cprtest.host.ping import ping
+from cprtest.host.programs import program
 from cprtest.limits import TimeLimit, stretched
 
 _COMMAND_LIMIT = 10.0
@@ -164,11 +164,7 @@ _TEXT: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "
 
 def _run_ip(namespace: Namespace | None, *lines: str) -> None:
     """Have one `ip` do all `lines`: in an emulated lab starting it takes longer than its work."""
-    # Debian keeps it in a directory that is not on an ordinary user's PATH.
-    program = shutil.which("ip", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if program is None:
-        raise CprError("The command ip is missing. Install the Debian package iproute2.")
-    argv = [program, "-batch", "-"]
+    argv = [program("ip"), "-batch", "-"]
     popen = subprocess.Popen if namespace is None else namespace.popen
     _finish(popen(argv, stdin=subprocess.PIPE, **_TEXT), argv, "\n".join(lines) + "\n")
 

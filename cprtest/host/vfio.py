@@ -15,6 +15,7 @@ from pathlib import Path
 from cprtest.errors import CprError
 from cprtest.host.hostfile import HostDevice, allowed_devices
 from cprtest.host.pci import SYSFS, VFIO_PCI, PciDevice
+from cprtest.host.programs import program
 from cprtest.host.runs import Run, runs_dir
 from cprtest.host.vfio_safety import refusals
 from cprtest.limits import wait_until
@@ -158,7 +159,7 @@ def _target(link: Path) -> str | None:
 
 def _load(driver: str, sysfs: Path = SYSFS) -> None:
     if not (sysfs / "bus/pci/drivers" / driver).is_dir():
-        subprocess.run(["/sbin/modprobe", driver], check=False, capture_output=True)
+        subprocess.run([program("modprobe"), driver], check=False, capture_output=True)
     if not (sysfs / "bus/pci/drivers" / driver).is_dir():
         raise CprError(f"The driver {driver} cannot be loaded (modprobe {driver}); run in the lab instead.")
 

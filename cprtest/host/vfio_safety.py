@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cprtest.host.pci import VFIO_PCI, PciDevice
+from cprtest.host.programs import program
 
 
 def _addresses(interface: str) -> list[str]:
     """The interface's addresses but for link-local ones, which every interface that is up has."""
-    argv = ["ip", "-json", "address", "show", "dev", interface]
-    search = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    said = subprocess.run(argv, capture_output=True, check=True, env={**os.environ, "PATH": search}).stdout
+    argv = [program("ip"), "-json", "address", "show", "dev", interface]
+    said = subprocess.run(argv, capture_output=True, check=True).stdout
     infos = [info for link in json.loads(said) for info in link.get("addr_info", ())]
     return [info["local"] for info in infos if info.get("scope") != "link"]
 
