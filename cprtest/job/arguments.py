@@ -30,6 +30,7 @@ class Arguments:
     target_qemu: Qemu | None
     results: Path | None
     avocado: tuple[str, ...]
+    problems: tuple[str, ...]
 
     def parameters(self) -> dict[str, Path]:
         """The Avocado parameters that tell tests which QEMU to use."""
@@ -75,6 +76,13 @@ def parse(words: list[str]) -> Arguments:
     parser.add_argument(
         "--results", metavar="DIR", type=Path, help="where results go (default: results/TIME-PID)"
     )
+    parser.add_argument(
+        "--problem",
+        metavar="SENTENCE",
+        action="append",
+        default=[],
+        help="something that went wrong before, to be part of the report and of the exit status",
+    )
     given = parser.parse_args(ours)
     suites.tags_of(given.suite)
     return Arguments(
@@ -84,6 +92,7 @@ def parse(words: list[str]) -> Arguments:
         target_qemu=_qemu("--target-qemu", given.target_qemu),
         results=_results(given.results),
         avocado=tuple(avocado),
+        problems=tuple(given.problem),
     )
 
 

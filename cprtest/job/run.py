@@ -58,7 +58,7 @@ def main(words: list[str]) -> int:
 
 def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
     started, clock = datetime.now().astimezone(), time.monotonic()
-    progress = Progress()
+    progress = Progress(problems=list(asked.problems))
     try:
         run = Run.start()
         # A test has a run of its own; its owner may have been among what was just killed.

@@ -228,6 +228,14 @@ def test_a_report_that_cannot_be_written_is_no_success(checkout: Checkout) -> No
     assert checkout.report()["exit_status"] == 1
 
 
+def test_an_earlier_problem_is_part_of_the_run(checkout: Checkout) -> None:
+    status, output = checkout.run("smoke", "--problem", "mypy failed.")
+    assert status == 1
+    assert output.splitlines()[-2] == "Problem: mypy failed."
+    assert output.splitlines()[-1].startswith("RESULTS PASS 2 FAIL 0")
+    assert "mypy failed." in (checkout.results / "results.xml").read_text()
+
+
 def test_two_runs_at_once_do_not_meet(checkout: Checkout) -> None:
     first = checkout.start("smoke")
     checkout.results = checkout.root / "out2"
