@@ -126,7 +126,7 @@ def _versions() -> dict[str, str]:
 def _pip(arguments: list[str], log: Path, what: str, on_line: object = None) -> None:
     environment = {
         **os.environ,
-        "PIP_CACHE_DIR": str(cache_dir() / "pip"),
+        "PIP_NO_CACHE_DIR": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
     environment.pop("PIP_USER", None)  # refused inside a venv
