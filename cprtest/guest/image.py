@@ -71,7 +71,6 @@ def _modules(root: Path, release: str) -> dict[str, cpio.Entry]:
     base = f"lib/modules/{release}"
     entries = {f"{base}/{name}.ko": cpio.file(index.contents(name)) for name in names}
     entries[f"{base}/modules.dep"] = cpio.file(index.dep_file(names).encode())
-    entries[f"{base}/modules.alias"] = cpio.file(index.alias_file(names).encode())
     entries["lib/modules/load"] = cpio.file(("\n".join(names) + "\n").encode())
     return entries
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kernel modules for the guest: which ones, what they depend on, and the indexes modprobe reads."""
+"""Kernel modules for the guest: which ones, what they depend on, and the index modprobe reads."""
 
 import gzip
 import lzma
@@ -91,12 +91,6 @@ class Index:
             f"{name}.ko: {' '.join(f'{need}.ko' for need in self.needs[name])}".rstrip() for name in names
         )
         return "\n".join(lines) + "\n"
-
-    def alias_file(self, names: Iterable[str]) -> str:
-        """The lines of modules.alias that lead to one of `names`, so that the kernel can ask for a driver."""
-        kept = set(names)
-        lines = (self.root / "modules.alias").read_text().splitlines()
-        return "\n".join(line for line in lines if line.rpartition(" ")[2].replace("-", "_") in kept) + "\n"
 
 
 def name_of(path: str) -> str:

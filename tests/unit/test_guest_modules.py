@@ -15,13 +15,11 @@ kernel/fs/jbd2/jbd2.ko.xz:
 kernel/lib/crc16.ko.xz:
 kernel/drivers/virtio-rng.ko.xz: kernel/lib/crc16.ko.xz
 """
-ALIASES = "# made by depmod\nalias fs-ext4 ext4\nalias virtio:d00000004v* virtio-rng\nalias fs-xfs xfs\n"
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Index:
     (tmp_path / "modules.dep").write_text(DEP)
-    (tmp_path / "modules.alias").write_text(ALIASES)
     (tmp_path / "modules.builtin").write_text("kernel/drivers/virtio/virtio_pci.ko\n")
     (tmp_path / "kernel/lib").mkdir(parents=True)
     (tmp_path / "kernel/lib/crc16.ko.xz").write_bytes(lzma.compress(b"\x7fELF"))
@@ -46,10 +44,9 @@ def test_modules_are_decompressed(index: Index) -> None:
     assert index.contents("crc16") == b"\x7fELF"
 
 
-def test_modprobe_indexes_are_flat_and_hold_only_what_is_there(index: Index) -> None:
+def test_modprobes_index_is_flat(index: Index) -> None:
     names = index.in_load_order(["ext4"])
     assert "ext4.ko: jbd2.ko crc16.ko\n" in index.dep_file(names)
-    assert index.alias_file(names) == "alias fs-ext4 ext4\n"
 
 
 def test_missing_indexes_say_what_to_run(tmp_path: Path) -> None:
