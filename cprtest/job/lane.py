@@ -75,7 +75,7 @@ def run(job: Job) -> Ended:
             words,
             stdin=subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=lambda: set_parent_death_signal(signal.SIGINT),  # noqa: PLW1509 - there are no threads
+            preexec_fn=_before_exec,  # noqa: PLW1509 - there are no threads
         )
     except OSError as error:
         raise CprError(f"Lane {job.lane} cannot be started: {words[0]}: {error.strerror}.") from None
@@ -86,6 +86,12 @@ def run(job: Job) -> Ended:
         ended = Ended(job.lane, _interrupt(process), interrupted=True)
     _settle()
     return ended
+
+
+def _before_exec() -> None:
+    # A shell that starts us in the background makes us ignore SIGINT; the job must not.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    set_parent_death_signal(signal.SIGINT)
 
 
 def _settle() -> None:

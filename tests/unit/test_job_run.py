@@ -20,6 +20,9 @@ import pytest
 
 from cprtest import paths
 
+# A shell that starts pytest in the background makes it, and what it starts, ignore SIGINT.
+HEARS_INTERRUPTS = ("env", "--default-signal=INT")
+
 TESTS = '''
 import os, subprocess, time
 from avocado import Test
@@ -89,7 +92,15 @@ class Checkout:
         """Start a run; its output is piped."""
         cache = self.root / "cache"
         return subprocess.Popen(
-            [sys.executable, "-m", "cprtest.job.run", *words, "--results", str(self.results)],
+            [
+                *HEARS_INTERRUPTS,
+                sys.executable,
+                "-m",
+                "cprtest.job.run",
+                *words,
+                "--results",
+                str(self.results),
+            ],
             cwd=self.root,
             env={**os.environ, "PYTHONPATH": str(self.root), "XDG_CACHE_HOME": str(cache)},
             stdin=subprocess.DEVNULL,

@@ -70,7 +70,14 @@ class Job:
     def start(self, *names: str) -> subprocess.Popen[str]:
         """Start the job; its output is piped."""
         return subprocess.Popen(
-            [AVOCADO, "--config", "avocado.cfg", "run", *(f"case.py:^{name}$" for name in names)],
+            [
+                *HEARS_INTERRUPTS,
+                AVOCADO,
+                "--config",
+                "avocado.cfg",
+                "run",
+                *(f"case.py:^{name}$" for name in names),
+            ],
             cwd=self.directory,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
