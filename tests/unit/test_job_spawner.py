@@ -17,6 +17,9 @@ from cprtest import paths
 
 AVOCADO = Path(sys.prefix) / "bin" / "avocado"
 
+# A shell that starts pytest in the background makes it, and what it starts, ignore SIGINT.
+HEARS_INTERRUPTS = ("env", "--default-signal=INT")
+
 TESTS = """
 import os, signal, subprocess, time
 from avocado import Test
