@@ -42,11 +42,8 @@ class Network:
     def __init__(self) -> None:
         self.namespace = Namespace()
         self._adopted: list[str] = []
-        try:
-            self._ip("link set dev lo up")
-        except BaseException:
-            self.namespace.close()
-            raise
+        # Done with the first change or use: in an emulated lab starting `ip` takes longer than its work.
+        self._pending = ["link set dev lo up"]
 
     def tap(
         self,
@@ -91,14 +88,21 @@ class Network:
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """`argv`, prefixed so that it runs inside; environment, directory and passed descriptors are kept."""
+        self._settle()
         return self.namespace.command(argv)
+
+    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """subprocess.Popen inside; as root without the nsenter that `command` has to put in front."""
+        self._settle()
+        return self.namespace.popen(argv, **options)
 
     def run(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command inside and return what it said. Raises CprError when it fails."""
-        return _finish(self.namespace.popen(argv, **_TEXT, **options), argv)
+        return _finish(self.popen(argv, **_TEXT, **options), argv)
 
     def open_socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket that lives inside, for use by this process."""
+        self._settle()
         return self.namespace.open_socket(family, kind, protocol)
 
     def connect(self, address: str, port: int, timeout: float = 5.0) -> socket.socket:
@@ -146,7 +150,12 @@ class Network:
         self.close()
 
     def _ip(self, *lines: str) -> None:
-        _run_ip(self.namespace, *lines)
+        _run_ip(self.namespace, *self._pending, *lines)
+        self._pending = []
+
+    def _settle(self) -> None:
+        if self._pending:
+            self._ip()
 
     @staticmethod
     def _bring_up(name: str, address: str | None, bridge: str | None) -> list[str]:
@@ -163,7 +172,7 @@ _TEXT: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "
 
 
 def _run_ip(namespace: Namespace | None, *lines: str) -> None:
-    """Have one `ip` do all `lines`: in an emulated lab starting it takes longer than its work."""
+    """Have one `ip` do all `lines`."""
     argv = [program("ip"), "-batch", "-"]
     popen = subprocess.Popen if namespace is None else namespace.popen
     _finish(popen(argv, stdin=subprocess.PIPE, **_TEXT), argv, "\n".join(lines) + "\n")

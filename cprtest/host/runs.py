@@ -90,7 +90,7 @@ class Run:
             return []
         os.environ.pop(MARK, None)
         with _directory_lock(self.path.parent):
-            said = _clean(self.path, f"at the end of run {self.ident}")
+            said = _clean(self.path, f"left at the end of run {self.ident}")
             os.close(self._lock)
             self._lock = None
         return said
@@ -161,7 +161,7 @@ def _clean_dead(directory: Path) -> list[str]:
     for path in sorted(directory.glob("*.run")):
         if journal.read(path).from_elsewhere or not _try_lock(path, fcntl.LOCK_EX):
             continue
-        said += _clean(path, f"of run {path.stem}, which was killed")
+        said += _clean(path, f"left by run {path.stem}, which was killed")
     return said
 
 
@@ -171,14 +171,17 @@ def _clean(path: Path, whose: str) -> list[str]:
     said: list[str] = []
     try:
         if not record.from_earlier_boot:
-            said += [f"Killed leftover process {name} {whose}." for name in _kill(path.stem, record)]
-            said += [f"{what} {whose}." for what in _return_devices(record)]
+            said += [f"Killed process {name}, {whose}." for name in _kill(path.stem, record)]
+            said += [f"{what}, {whose}." for what in _return_devices(record)]
         for scratch in record.scratch:
             if scratch.is_dir() and not scratch.is_symlink():
                 shutil.rmtree(scratch)
-                said.append(f"Removed leftover directory {scratch} {whose}.")
+                said.append(f"Removed directory {scratch}, {whose}.")
     except (OSError, CprError) as error:
-        return [*said, f"Could not remove everything {whose}: {error} (will be tried again; see {path})"]
+        return [
+            *said,
+            f"Not all could be removed that was {whose}: {error} (will be tried again; see {path})",
+        ]
     path.unlink()
     return said
 

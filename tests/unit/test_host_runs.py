@@ -184,7 +184,7 @@ def test_process_of_a_dead_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_owner_ends_what_its_tests_left() -> None:
     run = Run.start()
     with sleeper() as left:
-        assert run.close() == [f"Killed leftover process sleep at the end of run {run.ident}."]
+        assert run.close() == [f"Killed process sleep, left at the end of run {run.ident}."]
         assert left.wait() == -signal.SIGKILL
 
 
