@@ -177,8 +177,6 @@ def keep(task_arguments: list[str], output_dir: Path, control_fd: int, soft: flo
     _become_keeper(output_dir)
     args = vars(RunnerApp().parser.parse_args(["task-run", *task_arguments]))
     runnable = Runnable.from_args(args)
-    # What the test starts can be told from what other tests started: see cprtest.job.leftover_processes.
-    os.environ["CPRTEST_TEST"] = f"{str(args['job_id'])[:8]}-{args['identifier'].partition('-')[0]}"
     if runnable.kind == AvocadoInstrumentedTestRunner.name:
         runner = Keeper(Connection(control_fd, writable=False), soft)
     else:
