@@ -100,7 +100,7 @@ def _info(settings: Settings) -> int:
     with started(argv, [], {}, paths.CHECKOUT, settings, False) as session:
         status = session.wait(out.append, lambda data: sys.stderr.buffer.write(data) and None)
         found = json.loads(b"".join(out)) if status == 0 else {}
-        found["boot_seconds"] = round(session.boot_seconds or 0.0, 1)
+        found["boot_seconds"] = session.stages
     print(json.dumps(found, indent=1))
     return status
 

@@ -56,14 +56,14 @@ def virtme_run(parts: Parts) -> list[str]:
         argv.append("--disable-kvm")
     for option in kernel_options():
         argv += ["-a", option]
-    script = shlex.join(["sh", str(INSIDE / "start"), str(parts.run)])
+    script = shlex.join(["exec", "/bin/busybox", "sh", str(INSIDE / "start"), str(parts.run)])
     return [*argv, "--script-sh", script, "--qemu-opts", *qemu_options(parts)]
 
 
 def kernel_options() -> list[str]:
     """Kernel options. PATH: virtme-ng's init finds our stand-ins for what only costs time in a lab."""
     return [
-        *("console=hvc0", "loglevel=6", "intel_iommu=on", "iommu=pt", "net.ifnames=0", *FAST_BOOT),
+        *("console=hvc0", "intel_iommu=on", "iommu=pt", "net.ifnames=0", *FAST_BOOT),
         f"PATH={INSIDE / 'path'}:/usr/sbin:/usr/bin:/sbin:/bin",
     ]
 

@@ -16,19 +16,24 @@ from cprtest.errors import CprError
 from cprtest.provision.files import digest, locked, new_directory
 from cprtest.provision.installed import Kernel
 
-LOADED = (
-    *("kvm_amd", "kvm_intel", "vhost_net", "vhost_vsock", "tun", "vfio_pci"),
-    *("virtio_net", "igb", "igbvf", "e1000e", "nvme", "virtio_blk", "erofs", "overlay"),
-)
-"""What every lab loads; only one of the kvm modules fits the CPU."""
+KVM = ("kvm_amd", "kvm_intel")
+"""One of them fits the CPU; TCG emulates an AMD one."""
 
-_FIRST = ("9p", "9pnet_virtio", "virtio_mmio")
-"""What virtme-ng's initramfs loads beyond that."""
+FIRST = ("virtio_blk", "erofs", "overlay", "virtio_net", "igb")
+"""What the lab's own mounts and NICs need."""
+
+REST = ("vhost_net", "vhost_vsock", "tun", "vfio_pci")
+"""What tests need. Drivers of devices that only ever go to vfio-pci are not loaded: probing takes time."""
+
+_INITRAMFS = ("9p", "9pnet_virtio", "virtio_mmio")
+"""What virtme-ng's initramfs loads."""
+
+_ALL = (*KVM, *FIRST, *REST, *_INITRAMFS)
 
 
 def tree(kernel: Kernel) -> Path:
     """The directory with boot/vmlinuz-RELEASE and lib/modules/RELEASE; made on first use (some 10 s)."""
-    stamp = digest([kernel.version, str(kernel.image), repr(LOADED)])
+    stamp = digest([kernel.version, str(kernel.image), repr(_ALL)])
     final = paths.cache_dir() / "lab" / f"kernel-{kernel.release}-{stamp}"
     if final.is_dir():
         return final
@@ -60,11 +65,11 @@ def _fill(root: Path, kernel: Kernel) -> None:
 
 
 def _needed(kernel: Kernel) -> set[Path]:
-    """Files of the modules in LOADED and of those they depend on, from modprobe's dry run."""
+    """Files of the modules above and of those they depend on, from modprobe's dry run."""
     base = kernel.modules.parent.parent.parent
     lines = [
         line
-        for name in (*LOADED, *_FIRST)
+        for name in _ALL
         for line in _kmod("modprobe", "-d", str(base), "-S", kernel.release, "--show-depends", name).splitlines()
     ]
     return {kernel.modules / line.split()[1].partition(f"/{kernel.release}/")[2] for line in lines if "insmod" in line}

@@ -70,6 +70,7 @@ def started(
     kernel, qemu = installed.kernel(), installed.qemu()
     if not (paths.VENV / "bin" / "virtme-run").exists():
         raise NotInstalled("virtme-ng is not there yet: run `scripts/setup`.")
+    accel, kvm_module = _accelerator(qemu)
     tree = modules.tree(kernel)
     python = images.python_images()
     (paths.CHECKOUT / "results").mkdir(exist_ok=True)
@@ -88,7 +89,8 @@ def started(
         _write(directory / "cached", "".join(f"{place}\n" for place in _cached()))
         values = {
             "kernel": str(tree),
-            "modules": " ".join(modules.LOADED),
+            "drivers": " ".join(modules.FIRST),
+            "modules": " ".join([kvm_module, *modules.REST]),
             "hugepages": str(HUGEPAGES),
             "stdin": "yes" if forward_stdin else "",
         }
@@ -97,7 +99,7 @@ def started(
             qemu=qemu,
             image=tree / "boot" / f"vmlinuz-{kernel.release}",
             run=directory,
-            accel=_accelerator(qemu),
+            accel=accel,
             cpus=settings.cpus,
             memory_mib=settings.memory_mib,
             devices=devices.qemu_options(assignable, cables),
@@ -176,10 +178,13 @@ def _check_memory(wanted_mib: int) -> None:
         )
 
 
-def _accelerator(qemu: Path) -> str:
-    """KVM if it runs a stock kernel and can be nested; the lab needs a /dev/kvm of its own."""
-    nested = [path for path in Path("/sys/module").glob("kvm_*/parameters/nested") if path.read_text().strip() in "1Y"]
-    return "kvm" if nested and kvm.unusable(qemu) is None else "tcg"
+def _accelerator(qemu: Path) -> tuple[str, str]:
+    """QEMU's accelerator and the KVM module for the inside. KVM if it runs a stock kernel and can be nested."""
+    for module in modules.KVM:
+        nested = Path("/sys/module", module, "parameters/nested")
+        if nested.exists() and nested.read_text().strip() in "1Y" and kvm.unusable(qemu) is None:
+            return "kvm", module
+    return "tcg", "kvm_amd"
 
 
 def _last_words(directory: Path) -> str:

@@ -60,11 +60,11 @@ class Session:
             )
         for end in theirs.values():
             end.close()
-        self._stages: list[str] = []
+        self.stages: dict[str, float] = {}
+        """Seconds from the start of the process to each stage of the lab's start; the last is "command"."""
         self._status: int | None = None
         self._stop_by: float | None = None
         self._forward_stdin = forward_stdin
-        self.boot_seconds: float | None = None
 
     def wait(self, out: Sink, err: Sink) -> int:
         """Stream until the command has ended, and return its exit status (128 + N after signal N).
@@ -106,18 +106,19 @@ class Session:
 
     def signal(self, number: int) -> None:
         """Pass a signal on to the command; the second one, or one before it runs, switches the lab off."""
-        if self._stop_by is not None or self.boot_seconds is None:
-            self.close_now = True
+        if self._stop_by is not None or not self._running:
             raise KeyboardInterrupt
         self._stop_by = time.monotonic() + STOP_LIMIT
         self._ours["control"].send(signal.Signals(number).name.removeprefix("SIG").encode() + b"\n")
 
+    @property
+    def _running(self) -> bool:
+        return "command" in self.stages
+
     def _heard(self, line: bytes) -> None:
         word, _, rest = line.decode(errors="replace").partition(" ")
         if word == "stage":
-            self._stages.append(rest)
-            if rest.endswith("command"):
-                self.boot_seconds = time.monotonic() - self._began
+            self.stages[rest] = round(time.monotonic() - self._began, 2)
         elif word == "exit":
             self._status = int(rest)
             # All output has reached our sockets by now; powering off properly would take a second.
@@ -133,7 +134,7 @@ class Session:
     def _seconds_left(self) -> float | None:
         if self._stop_by is not None:
             return max(0.0, self._stop_by - time.monotonic())
-        if self.boot_seconds is None:
+        if not self._running:
             return max(0.0, self._began + BOOT_LIMIT - time.monotonic())
         return None
 
@@ -145,9 +146,9 @@ class Session:
         raise LabError(f"The lab did not take the command within {BOOT_LIMIT:.0f} s: it hung {self._where()}.")
 
     def _where(self) -> str:
-        if self.boot_seconds is not None:
+        if self._running:
             return "while the command was running"
-        return f"in its stage {self._stages[-1].split()[1]!r}" if self._stages else "before its kernel was up"
+        return f"in its stage {list(self.stages)[-1]!r}" if self.stages else "before its init was up"
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
