@@ -105,9 +105,9 @@ class PrivateRoot:
             return
         try:
             self.run(["apt-get", "update", "--error-on=any"], f"package lists of Debian {SUITE}")
-        except CprError:
+        except CprError as error:
             if not stamp.exists():
-                raise
+                raise CprError(f"set-up needs the network once, to fill its cache: {error}") from error
             return
         stamp.touch()
 
