@@ -23,9 +23,12 @@ class _NotProven(CprError):
 
 
 DEVICE = Path("/dev/kvm")
-_LIMIT = {"here": 20.0, "lab": 120.0}
-"""Seconds for the boot: under 2 s on bare metal, some 12 s with KVM nested in an emulated lab."""
+_LIMIT = {"here": 30.0, "lab": 240.0}
+"""Seconds for the boot: under 2 s on bare metal, 10 s until a paravirtual-only KVM gives up, 12 to 55 s
+with KVM nested in an emulated lab, depending on what else runs."""
 
+# Quiet: a character on the console is several exits, each some 0.2 ms when nested in an emulated lab.
+_ARGUMENTS = "console=ttyS0 panic=-1 quiet"
 _BOOTED = b"Unable to mount root fs"
 _BROKEN = (b"KVM internal error", b"emulation failure", b"error: kvm run failed")
 
@@ -33,8 +36,8 @@ _BROKEN = (b"KVM internal error", b"emulation failure", b"error: kvm run failed"
 def unusable(qemu: Path | None, kernel: Path | None = None) -> str | None:
     """None if `qemu` boots a stock kernel with KVM here; else the reason, with what to do.
 
-    The answer is kept: on a host until its next boot, in a lab for labs with the same kernel, since
-    there the probe takes long. `kernel`: the one that scripts/setup installed by default.
+    The answer is kept: on a host until its next boot, in a lab for labs with the same kernel and CPU,
+    since there the probe takes long. A probe that ran out of time is not kept. `kernel`: the one that scripts/setup installed by default.
     """
     if not DEVICE.exists():
         return f"{DEVICE} is missing. Load it (modprobe kvm_amd or kvm_intel), or {_elsewhere()}"
@@ -75,7 +78,7 @@ def _probe(qemu: Path, kernel: Path) -> str | None:
     argv = [
         *(str(qemu), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256", "-serial", "stdio"),
-        *("-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"),
+        *("-kernel", str(kernel), "-append", _ARGUMENTS),
     ]
     try:
         process = subprocess.Popen(
@@ -109,8 +112,9 @@ def _judge(process: subprocess.Popen[bytes], limit: float) -> str | None:
                 return f"KVM cannot run a stock kernel here ({_line_with(broken, said)}); {_elsewhere()}"
             if not chunk:
                 raise _NotProven(f"QEMU ended when it was started with KVM: {_line_with(b'', said)}")
-    return (
-        f"A stock kernel did not boot with KVM within {limit:.0f} s ({_line_with(b'', said)}); {_elsewhere()}"
+    # A busy machine may be all there is to it.
+    raise _NotProven(
+        f"A stock kernel did not boot with KVM within {limit:g} s ({_line_with(b'', said)}); {_elsewhere()}"
     )
 
 
