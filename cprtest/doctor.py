@@ -176,7 +176,7 @@ def _kvm(qemu: Path | None) -> Check:
     if not reasons:
         return Check("kvm", True, "a stock kernel boots")
     reason = reasons[0].removeprefix("kvm: ")
-    unknown = reason.startswith("Not proven yet")
+    unknown = reason.startswith("Not proven")
     return Check("kvm", None if unknown else False, "not proven" if unknown else "unusable", reason)
 
 

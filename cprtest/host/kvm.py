@@ -37,7 +37,8 @@ def unusable(qemu: Path | None, kernel: Path | None = None) -> str | None:
     """None if `qemu` boots a stock kernel with KVM here; else the reason, with what to do.
 
     The answer is kept: on a host until its next boot, in a lab for labs with the same kernel and CPU,
-    since there the probe takes long. A probe that ran out of time is not kept. `kernel`: the one that scripts/setup installed by default.
+    since there the probe takes long. One that begins with "Not proven" is not kept.
+    `kernel`: the one that scripts/setup installed by default.
     """
     if not DEVICE.exists():
         return f"{DEVICE} is missing. Load it (modprobe kvm_amd or kvm_intel), or {_elsewhere()}"
@@ -46,7 +47,7 @@ def unusable(qemu: Path | None, kernel: Path | None = None) -> str | None:
     try:
         qemu, kernel = _installed(qemu, kernel)
     except CprError as error:
-        return f"Not proven yet, since a kernel has to be booted for that. {error}"
+        return f"Not proven, since a kernel has to be booted for that. {error}"
     where = lane() if lane() == "lab" else boot_id()
     status = qemu.stat()
     binary = (os.path.realpath(qemu), status.st_size, status.st_mtime_ns)
@@ -54,7 +55,7 @@ def unusable(qemu: Path | None, kernel: Path | None = None) -> str | None:
     try:
         answer = remembered("kvm", key, lambda: {"reason": _probe(qemu, kernel)})
     except _NotProven as error:
-        return str(error)
+        return f"Not proven. {error}"
     reason: str | None = answer["reason"]
     return reason
 
