@@ -25,9 +25,10 @@ PACKAGES = (
     *("dropbear-bin", "libtomcrypt1", "libtommath1", "libgmp10", "libcrypt1", "zlib1g"),
     *("iperf3", "libiperf0", "libsctp1", "libssl3t64", "libzstd1"),
     *("ethtool", "libmnl0"),
+    *("socat", "libwrap0"),
     "libc6",
 )
-PROGRAMS = ("usr/sbin/dropbear", "usr/bin/iperf3", "usr/sbin/ethtool")
+PROGRAMS = ("usr/sbin/dropbear", "usr/bin/iperf3", "usr/sbin/ethtool", "usr/bin/socat")
 BUSYBOX = "usr/bin/busybox"
 SCRIPTS = {"init": "init", "set-addresses": "usr/bin/set-addresses", "console-shell": "usr/bin/console-shell"}
 
