@@ -91,6 +91,8 @@ def run(job: Job) -> Ended:
 def _before_exec() -> None:
     # A shell that starts us in the background makes us ignore SIGINT; the job must not.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Its process group is not the terminal's; where `stty tostop` is set, its first line would stop it.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     set_parent_death_signal(signal.SIGINT)
 
 
