@@ -16,5 +16,6 @@ def program(name: str) -> str:
     """
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if found is None:
-        raise CprError(f"The command {name} is missing. Install the Debian package {_PACKAGES[name]}.")
+        package = _PACKAGES.get(name, "util-linux")
+        raise CprError(f"The command {name} is missing. Install the Debian package {package}.")
     return found
