@@ -122,5 +122,5 @@ def test_parameters_are_injected_where_p_is_refused() -> None:
 def test_the_lab_runs_the_same_command() -> None:
     here = Job("here", ["a.py:^C.m$"], (), Path("/r"), {"qemu_bin": Path("/q")}).command()
     lab = Job("lab", ["a.py:^C.m$"], (), Path("/r"), {"qemu_bin": Path("/q")}).command()
-    assert lab == [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--", *here]
+    assert lab == [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--writable", "/r", "--", *here]
     assert "qemu_bin=/q" in here

@@ -59,8 +59,8 @@ class Slow(Test):
 '''
 
 LAB = """#!/bin/sh
-[ "$1 $2" = "run --" ] || exit 99
-shift 2
+[ "$1 $2 $4" = "run --writable --" ] && [ -d "$3" ] || exit 99
+shift 4
 export CPRTEST_LANE=lab
 exec "$@"
 """
