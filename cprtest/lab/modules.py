@@ -33,7 +33,7 @@ _ALL = (*KVM, *FIRST, *REST, *_INITRAMFS)
 
 def tree(kernel: Kernel) -> Path:
     """The directory with boot/vmlinuz-RELEASE and lib/modules/RELEASE; made on first use (some 10 s)."""
-    stamp = digest([kernel.version, str(kernel.image), repr(_ALL)])
+    stamp = digest([kernel.version, str(kernel.image), Path(__file__)])
     final = paths.cache_dir() / "lab" / f"kernel-{kernel.release}-{stamp}"
     if final.is_dir():
         return final
@@ -72,7 +72,7 @@ def _needed(kernel: Kernel) -> set[Path]:
         for name in _ALL
         for line in _kmod("modprobe", "-d", str(base), "-S", kernel.release, "--show-depends", name).splitlines()
     ]
-    return {kernel.modules / line.split()[1].partition(f"/{kernel.release}/")[2] for line in lines if "insmod" in line}
+    return {Path(line.removeprefix("insmod ").strip()) for line in lines if line.startswith("insmod ")}
 
 
 def _kmod(program: str, *arguments: str) -> str:
