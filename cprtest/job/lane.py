@@ -57,9 +57,8 @@ class Job:
             words += ["--mux-inject", f"/run:{name}:{value}"] if with_variants else ["-p", f"{name}={value}"]
         words += ["--job-results-dir", str(self.directory), *self.extra]
         inside = ["env", f"--chdir={paths.CHECKOUT}", f"PYTHONWARNINGS={_QUIET}", *words]
-        return (
-            inside if self.lane == "here" else [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--", *inside]
-        )
+        lab = [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--writable", str(self.directory), "--"]
+        return inside if self.lane == "here" else [*lab, *inside]
 
 
 def run(job: Job) -> Ended:
