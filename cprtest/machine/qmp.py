@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -124,22 +124,25 @@ class Qmp:
         self._note("return", answer)
         return answer
 
-    def wait_event(self, name: str, seconds: float = 10, since: int = 0, **data: Any) -> Event:
-        """The first event `name` at or after index `since` of `events` whose data contains `data`."""
+    def wait_any(
+        self, name: str, key: str, values: Sequence[str], seconds: float = 10, since: int = 0
+    ) -> Event:
+        """The first event `name` at or after index `since` of `events` whose `key` is one of `values`.
+
+        Raises TimeLimit after `seconds` (stretched), or when the session ended without it.
+        """
 
         def found() -> Event | None:
-            for event in self.events[since:]:
-                if event.name == name and all(event.data.get(key) == value for key, value in data.items()):
-                    return event
-            return None
+            wanted = (e for e in self.events[since:] if e.name == name and e.data.get(key) in values)
+            return next(wanted, None)
 
         with self._news:
             self._news.wait_for(lambda: found() is not None or self._closed, stretched(seconds))
             event = found()
         if event is None:
-            seen = ", ".join(e.name for e in self.events[since:]) or "no event"
-            what = f"{self.actor}'s event {name} {data or ''}".rstrip()
-            raise TimeLimit(f"waited {stretched(seconds):.0f} s for {what}; instead: {seen}")
+            seen = ", ".join(f"{e.name} {e.data.get(key, '')}".rstrip() for e in self.events[since:])
+            what = f"{self.actor}'s event {name} with {key} {' or '.join(values)}"
+            raise TimeLimit(f"waited {stretched(seconds):.0f} s for {what}; instead: {seen or 'no event'}")
         return event
 
     def close(self) -> None:
