@@ -13,10 +13,14 @@ from cprtest.bed import TestBed
 from cprtest.defects import Defect, known_defects
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
+from cprtest.limits import patience
 from cprtest.machine.devices import Disk, Tap
 from cprtest.machine.features import Features, features
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
+
+# Measured here, where the process that all tests are forked from imports this, and inherited by them.
+patience()
 
 
 class CprTest(avocado.Test):  # type: ignore[misc]
