@@ -19,7 +19,7 @@ from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.host.runs import Run
 from cprtest.machine import state
-from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Tap, Vsock
+from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Tap, ToolsDisk, Vsock
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec, Image
 from cprtest.outcome import Outcome
@@ -72,6 +72,7 @@ class TestBed:
         *,
         net: Tap | None = None,
         disk: Disk | None = None,
+        tools: bool = False,
         vsock: bool = False,
         passthrough: Sequence[str] = (),
         memory_mib: int = 256,
@@ -80,10 +81,12 @@ class TestBed:
     ) -> Guest:
         """Start a guest and return it running.
 
+        tools: fio and tcpdump are commands in the guest, from a disk of their own.
         passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default.
         """
-        devices = tuple(device for device in (net, disk) if device is not None)
+        tools_disk = ToolsDisk(installed.guest_image().tools) if tools else None
+        devices = tuple(device for device in (net, disk, tools_disk) if device is not None)
         if net is not None:
             address = f"{HOST_ADDRESS.format(net.index)}/24"
             self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
@@ -95,6 +98,8 @@ class TestBed:
         machine.ready()
         state.restore(machine, saved)
         guest = Guest(machine, spec)
+        if tools:
+            guest.run("use-tools")
         for device in self._plugged(passthrough, vsock):
             guest.plug(device)
         return guest

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Build the guest image from Debian packages, without root: `python -m cprtest.guest.image`.
 
-CACHE/guest/IDENT holds initrd.img, id_ed25519 (root's SSH key in OpenSSH's form) and its .pub, and
-host_key.pub. IDENT is a hash of everything in the image but the keys, so that the same inputs are built once.
+CACHE/guest/IDENT holds initrd.img, tools.erofs (cprtest.guest.tools), id_ed25519 (root's SSH key in OpenSSH's
+form) and its .pub, and host_key.pub. IDENT is a hash of everything in both images but the keys, so that the
+same inputs are built once.
 Keys are made here, for this user alone, by dropbear's own tools.
 """
 
@@ -15,9 +16,10 @@ import tempfile
 from pathlib import Path
 
 from cprtest import paths
-from cprtest.guest import cpio, modules
+from cprtest.guest import cpio, modules, tools
 from cprtest.guest.tree import Tree
 from cprtest.provision import apt, installed
+from cprtest.provision.aptroot import Deb
 
 # What the programs below come from; the loader tells when a library's package is missing here.
 PACKAGES = (
@@ -30,7 +32,10 @@ PACKAGES = (
 )
 PROGRAMS = ("usr/sbin/dropbear", "usr/bin/iperf3", "usr/sbin/ethtool", "usr/bin/socat")
 BUSYBOX = "usr/bin/busybox"
-SCRIPTS = {"init": "init", "set-addresses": "usr/bin/set-addresses", "console-shell": "usr/bin/console-shell"}
+SCRIPTS = {
+    "init": "init",
+    **{name: f"usr/bin/{name}" for name in ("set-addresses", "console-shell", "use-tools")},
+}
 
 
 def contents(tree: Tree, kernel_modules: Path, release: str) -> dict[str, cpio.Entry]:
@@ -76,11 +81,12 @@ def _modules(root: Path, release: str) -> dict[str, cpio.Entry]:
     return entries
 
 
-def identity(entries: dict[str, cpio.Entry]) -> str:
-    """A short hash of an image's contents."""
+def identity(*images: dict[str, cpio.Entry]) -> str:
+    """A short hash of what is in `images` and of how the tools disk is made."""
     stream = io.BytesIO()
-    cpio.write(stream, entries)
-    return hashlib.sha256(stream.getbuffer()).hexdigest()[:16]
+    for entries in images:
+        cpio.write(stream, entries)
+    return hashlib.sha256(stream.getvalue() + repr(tools.OPTIONS).encode()).hexdigest()[:16]
 
 
 def build(cache: Path) -> Path:
@@ -93,22 +99,28 @@ def build(cache: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".packages-", dir=cache) as scratch:
         # What they depend on by Debian's rules is mostly for set-up scripts, which never run here.
         debs = [deb for deb in apt.fetch_debs(PACKAGES) if deb.name in PACKAGES]
-        apt.extract(debs, Path(scratch))
-        tree = Tree(Path(scratch))
+        tree = _unpacked(debs, Path(scratch, "guest"))
         entries = contents(tree, kernel.modules, kernel.release)
-        target = cache / identity(entries)
+        disk = tools.contents(_unpacked(apt.fetch_debs(tools.PACKAGES), Path(scratch, "tools")))
+        target = cache / identity(entries, disk)
         if not target.is_dir():
-            write(tree, entries, target)
+            write(tree, entries, disk, target)
     return target
 
 
-def write(tree: Tree, entries: dict[str, cpio.Entry], target: Path) -> None:
-    """Make keys and write image and keys to the directory `target`, which appears whole or not at all."""
+def _unpacked(debs: list[Deb], directory: Path) -> Tree:
+    apt.extract(debs, directory)
+    return Tree(directory)
+
+
+def write(tree: Tree, entries: dict[str, cpio.Entry], disk: dict[str, cpio.Entry], target: Path) -> None:
+    """Make keys, write them and both images to the directory `target`, which appears whole or not at all."""
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
     try:
         keys = _keys(tree, partial)
         with (partial / "initrd.img").open("wb") as stream:
             cpio.write(stream, entries | keys)
+        tools.write(disk, partial / "tools.erofs")
         try:
             partial.rename(target)
         except OSError:

@@ -22,8 +22,10 @@ WANTED = (
     "igbvf",
     "e1000e",
     "nvme",
-    "ext4",
+    # erofs needs libcrc32c, which does not load before there is a crc32c; its module does not say so.
     "crc32c_generic",
+    "ext4",
+    "erofs",
     "8021q",
 )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from cprtest.guest import GuestError
 
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
+# Ceph's own library, where librados looks for it by an absolute path (its RUNPATH).
+_PRIVATE = f"{_LIBRARIES}/ceph"
 _LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 
 
@@ -61,7 +63,8 @@ class Tree:
     def _loader(self) -> list[str]:
         # --inhibit-cache: the host's own libraries must not fill in for ones that the guest will lack.
         loader = str(self.root / _LOADER)
-        return [loader, "--inhibit-cache", "--library-path", str(self.root / _LIBRARIES)]
+        path = f"{self.root / _LIBRARIES}:{self.root / _PRIVATE}"
+        return [loader, "--inhibit-cache", "--library-path", path]
 
     def _in_tree(self, path: str, program: str) -> Path:
         if not path.startswith(f"{self.root}/"):

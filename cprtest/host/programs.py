@@ -6,7 +6,7 @@ import shutil
 
 from cprtest.errors import CprError
 
-_PACKAGES = {"ip": "iproute2", "modprobe": "kmod"}
+_PACKAGES = {"ip": "iproute2", "mkfs.erofs": "erofs-utils", "modprobe": "kmod"}
 
 
 def program(name: str) -> str:

@@ -119,6 +119,27 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class ToolsDisk:
+    """The guest's tools (cprtest.guest.tools) on a read-only virtio-blk disk, shared by all QEMUs."""
+
+    image: Path
+
+    @property
+    def id(self) -> str:
+        return "tools"
+
+    def backend(self) -> list[str]:
+        file = {"driver": "file", "filename": str(self.image)}
+        return option(
+            "-blockdev", {"driver": "raw", "node-name": "tools-node", "read-only": True, "file": file}
+        )
+
+    def frontend(self) -> dict[str, Any]:
+        # The guest finds it by its serial number.
+        return {"driver": "virtio-blk-pci", "id": self.id, "drive": "tools-node", "serial": "tools"}
+
+
+@dataclass(frozen=True)
 class Plugged(ABC):
     """A device that is plugged into the running guest, because no saved state can hold it.
 

@@ -26,9 +26,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class GuestImage:
-    """The guest's initramfs; key: private SSH key for root; ident changes with the contents."""
+    """The guest's initramfs and tools disk; key: private SSH key for root; ident: hash of the contents."""
 
     initrd: Path
+    tools: Path
     key: Path
     ident: str
 
@@ -67,7 +68,7 @@ def guest_image() -> GuestImage:
         raise NotInstalled(
             "the guest image is not built yet, or its sources have changed: run `scripts/setup`."
         )
-    return GuestImage(base / "initrd.img", base / "id_ed25519", base.name)
+    return GuestImage(base / "initrd.img", base / "tools.erofs", base / "id_ed25519", base.name)
 
 
 def qemu(flavour: str = "stock") -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cprtest.guest import GuestError
-from cprtest.guest.modules import Index
+from cprtest.guest.modules import WANTED, Index
 
 DEP = """\
 kernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz kernel/lib/crc16.ko.xz
@@ -52,3 +52,7 @@ def test_modprobes_index_is_flat(index: Index) -> None:
 def test_missing_indexes_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(GuestError, match="run depmod"):
         Index.read(tmp_path)
+
+
+def test_a_crc32c_is_there_before_libcrc32c_is_loaded_for_erofs() -> None:
+    assert WANTED.index("crc32c_generic") < WANTED.index("erofs")

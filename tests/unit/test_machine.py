@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cprtest.machine.devices import Disk, Passthrough, Tap, Vsock
+from cprtest.machine.devices import Disk, Passthrough, Tap, ToolsDisk, Vsock
 from cprtest.machine.spec import GuestSpec, Image, channel, incoming
 
 IMAGE = Image(Path("/k"), Path("/i"), "console=ttyS0", "abc")
@@ -46,6 +46,14 @@ def test_plugged_devices_are_on_the_command_line_but_not_in_the_saved_state(qemu
     assert {"vfio-pci", "vhost-vsock-pci"} <= {str(d["driver"]) for d in devices_of(full.command_line())}
     assert [type(d) for d in full.savable.devices] == [Tap]
     assert full.shape(qemu) == replace(SPEC, devices=(Tap(),)).shape(qemu)
+
+
+def test_tools_disk_is_read_only_and_part_of_the_saved_state(qemu: Path) -> None:
+    tools = ToolsDisk(Path("/tools"))
+    assert json.loads(tools.backend()[1])["read-only"] is True
+    with_tools = replace(SPEC, devices=(tools,))
+    assert with_tools.savable == with_tools
+    assert with_tools.shape(qemu) != SPEC.shape(qemu)
 
 
 def test_plugged_devices_sit_in_their_root_ports() -> None:
