@@ -4,6 +4,7 @@
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.workloads.data import DiskData, MemoryData
+from cprtest.workloads.fio import FioWriter
 
 CHAIN = 5
 
@@ -32,6 +33,15 @@ class Consistency(CprTest):
         data.check()
         guest.machine.quit()
         self.bed.check_image(disk)
+
+    def test_fio_across(self):
+        """Every block that fio wrote before, during and after the hand-over holds what was written."""
+        guest = self.boot(disk=self.disk(), tools=True)
+        fio = FioWriter(guest)
+        fio.wait_progress()
+        self.transfer(guest).assert_completed()
+        fio.wait_progress()
+        fio.verify()
 
     def test_chain_of_transfers(self):
         """Five transfers in a row, each target the next source: data intact every time (C-31, C-32)."""
