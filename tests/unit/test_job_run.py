@@ -124,6 +124,10 @@ class Checkout:
         data: dict[str, Any] = json.loads((self.results / "results.json").read_text())
         return data
 
+    def noted(self, text: str) -> bool:
+        """Whether a job's journal has `text`."""
+        return any(text in path.read_text() for path in self.results.glob("*/job-*/journal.jsonl"))
+
     def left(self) -> bool:
         """Whether the process that the long test starts is there."""
         lines = (_read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
@@ -188,7 +192,10 @@ def test_a_lab_that_does_not_start_makes_its_tests_errors(checkout: Checkout) ->
 
 def test_a_lab_that_dies_midway_is_no_success(checkout: Checkout) -> None:
     process = checkout.start("matrix", "--lane", "lab")
-    _wait_for(checkout.left)
+    # Avocado hears of a test's start a moment after the test has begun.
+    _wait_for(
+        lambda: checkout.left() and checkout.noted('"start", "name": "tests/functional/tiny.py:Slow.test_b')
+    )
     avocado = _children(process.pid)
     assert len(avocado) == 1
     os.kill(avocado[0], signal.SIGKILL)
