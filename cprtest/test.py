@@ -41,7 +41,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         qemu = self._binary("qemu_bin") or installed.qemu()
         reasons = needs.unmet(needs.declared(type(self), self._testMethodName), qemu)
         if reasons:
-            self.cancel("; ".join(reasons))
+            self.cancel(" ".join(reasons))
         target = self._binary("target_qemu_bin") or qemu
         self._bed = TestBed(qemu, target, Path(self.logdir), Path(self.workdir))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cprtest.errors import CprError
 from cprtest.limits import wait_until
+from cprtest.machine.features import features
 from cprtest.machine.process import Machine
 from cprtest.machine.qmp import CommandFailed
 from cprtest.machine.spec import channel, incoming
@@ -114,7 +115,7 @@ class Transfer:
         downtime = info.get("downtime")
         timeline = Timeline.build(
             events,
-            {m.actor: str(m.qemu) for m in machines},
+            {m.actor: _build(m) for m in machines},
             downtime * 10**6 if downtime is not None else None,
         )
         outcome = Outcome(
@@ -131,3 +132,9 @@ class Transfer:
         timeline.write(self.directory)
         outcome.write()
         return outcome
+
+
+def _build(machine: Machine) -> str:
+    """Version and build id of a machine's QEMU, as "10.2.2 (package) build 0123abcd"."""
+    build = features(machine.qemu)
+    return f"{build.text} build {build.build_id or 'unknown'}"

@@ -157,12 +157,18 @@ def _join(ident: str) -> Run:
 
 
 def _clean_dead(directory: Path) -> list[str]:
+    """Clean until nothing more is found: what is killed in one round may have owned a run itself."""
     said: list[str] = []
-    for path in sorted(directory.glob("*.run")):
-        if journal.read(path).from_elsewhere or not _try_lock(path, fcntl.LOCK_EX):
-            continue
-        said += _clean(path, f"left by run {path.stem}, which was killed")
+    seen: set[Path] = set()
+    while dead := [path for path in sorted(directory.glob("*.run")) if path not in seen and _is_dead(path)]:
+        seen.update(dead)
+        for path in dead:
+            said += _clean(path, f"left by run {path.stem}, which was killed")
     return said
+
+
+def _is_dead(path: Path) -> bool:
+    return not journal.read(path).from_elsewhere and _try_lock(path, fcntl.LOCK_EX)
 
 
 def _clean(path: Path, whose: str) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cprtest import paths
 from cprtest.errors import CprError, UsageError
-from cprtest.host.runs import Run, clean_leftovers
+from cprtest.host.runs import Run
 from cprtest.job import arguments, lane, suites
 from cprtest.job.prctl import set_subreaper
 from cprtest.report import about, merge
@@ -62,7 +62,7 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
     try:
         run = Run.start()
         # A test has a run of its own; its owner may have been among what was just killed.
-        for sentence in [*run.cleaned, *(clean_leftovers() if run.cleaned else [])]:
+        for sentence in run.cleaned:
             print(sentence)
         with run:
             _run_lanes(asked, names, root, progress)

@@ -15,6 +15,7 @@ from cprtest.machine.devices import Device, Plugged, option, root_port
 
 # Root ports for devices that are plugged into a running guest (see devices.Plugged).
 ROOT_PORTS = 6
+_BAR_WINDOW = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,8 @@ class GuestSpec:
             *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)),
             *("-append", self.image.arguments),
         ]
-        for slot in range(ROOT_PORTS):
-            port = {"driver": "pcie-root-port", "id": root_port(slot), "chassis": slot + 1, "bus": "pcie.0"}
-            # Fixed slots: the guest must see the same PCI addresses whatever else is on the command line.
-            arguments += option("-device", {**port, "addr": f"{0x10 + slot:x}.0"})
+        for port in _root_ports():
+            arguments += option("-device", port)
         for device in self.devices:
             arguments += device.backend()
             frontend = device.frontend()
@@ -82,11 +81,30 @@ class GuestSpec:
             "qemu": [str(qemu), stat.st_size, stat.st_mtime_ns],
             "image": self.image.ident,
             "arguments": self.image.arguments,
-            "machine": [self.accel, self.memory_mib, self.vcpus, ROOT_PORTS],
+            "machine": [self.accel, self.memory_mib, self.vcpus, _root_ports()],
             "cpu": _cpu_model() if self.accel == "kvm" else "max",
             "devices": [(type(d).__name__, d.frontend()) for d in self.savable.devices],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _root_ports() -> list[dict[str, Any]]:
+    """Ports for Plugged devices, in fixed slots so that they are the same whatever else there is.
+
+    The firmware gives an empty port an address window of 2 MiB, too small for the memory BAR of a
+    device that is plugged in later, unless told to reserve more (docs/pcie_pci_bridge.txt of QEMU).
+    """
+    return [
+        {
+            "driver": "pcie-root-port",
+            "id": root_port(slot),
+            "chassis": slot + 1,
+            "bus": "pcie.0",
+            "addr": f"{0x10 + slot:x}.0",
+            "pref64-reserve": _BAR_WINDOW,
+        }
+        for slot in range(ROOT_PORTS)
+    ]
 
 
 def _cpu_model() -> str:

@@ -2,6 +2,7 @@
 """An NVMe passthrough device: data written by DMA is read back by DMA, completions interrupt."""
 
 from cprtest.guest.guest import Guest
+from cprtest.limits import wait_until
 from cprtest.machine.devices import Passthrough
 from cprtest.workloads import interrupts
 
@@ -13,11 +14,10 @@ class Nvme:
         self._guest = guest
         self._device = device
         self._rounds = 0
-        self._node = guest.run(
-            f"ls {device.guest_path}/nvme/*/ | grep -o 'nvme[0-9]*n[0-9]*' | head -n 1"
-        ).strip()
-        if not self._node:
-            raise AssertionError(f"the guest has no NVMe namespace at {device.guest_path}")
+        find = f"ls {device.guest_path}/nvme/*/ 2>/dev/null | grep -o 'nvme[0-9]*n[0-9]*' | head -n 1"
+        self._node = wait_until(
+            f"the guest's driver to find a namespace on {device.id}", lambda: guest.run(find).strip(), 10
+        )
 
     def exercise(self) -> None:
         """Raises AssertionError unless data moved both ways by DMA and interrupts came."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Time limits say what was awaited and what was there instead."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -36,4 +37,4 @@ def test_patience_is_measured_once_for_all_children(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("CPRTEST_PATIENCE")
     limits.patience.cache_clear()
     assert limits.patience() >= 1
-    assert limits.os.environ["CPRTEST_PATIENCE"]
+    assert os.environ["CPRTEST_PATIENCE"]
