@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import os
 import re
 import shlex
 import shutil
@@ -40,13 +39,24 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     size = argparse.ArgumentParser(add_help=False)
     default = Settings()
-    size.add_argument("--memory", type=_mebibytes, default=default.memory_mib, metavar="SIZE", help="4G, 8192M; default 6G")
+    size.add_argument(
+        "--memory", type=_mebibytes, default=default.memory_mib, metavar="SIZE", help="4G, 8192M; default 6G"
+    )
     size.add_argument("--cpus", type=_positive, default=default.cpus, help=f"default here: {default.cpus}")
     size.add_argument(
-        "--ivshmem", type=_mebibytes, default=default.ivshmem_mib, metavar="SIZE", help="BAR of the ivshmem device; default 64M"
+        "--ivshmem",
+        type=_mebibytes,
+        default=default.ivshmem_mib,
+        metavar="SIZE",
+        help="BAR of the ivshmem device; default 64M",
     )
     size.add_argument(
-        "--writable", type=Path, action="append", default=[], metavar="DIR", help="may be written in the lab; may be repeated"
+        "--writable",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="may be written in the lab; may be repeated",
     )
     parser = argparse.ArgumentParser(
         prog="scripts/lab",
@@ -54,9 +64,15 @@ def _parser() -> argparse.ArgumentParser:
         "CHECKOUT/results and the cache can be written there, all else is read-only or gone with the lab.",
     )
     commands = parser.add_subparsers(dest="action", required=True)
-    command = commands.add_parser("run", parents=[size], help="run a command; its exit status is passed on, 125: the lab failed")
+    command = commands.add_parser(
+        "run", parents=[size], help="run a command; its exit status is passed on, 125: the lab failed"
+    )
     command.add_argument("command", nargs=argparse.REMAINDER, metavar="[--] COMMAND ...")
-    commands.add_parser("shell", parents=[size], help="a root shell; reads commands from standard input if that is no terminal")
+    commands.add_parser(
+        "shell",
+        parents=[size],
+        help="a root shell; reads commands from standard input if that is no terminal",
+    )
     commands.add_parser("info", parents=[size], help="JSON of what the lab offers")
     return parser
 

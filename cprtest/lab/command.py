@@ -23,16 +23,22 @@ FAST_BOOT = (
     "ima=off",
     "random.trust_cpu=on",
     "cryptomgr.notests",
+    "nokaslr",
     "no5lvl",
 )
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a lab is made of. accel: "kvm" or "tcg". images: erofs images by their disks' serial numbers."""
+    """What a lab is made of.
+
+    image: tells virtme-ng the kernel's release and modules; vmlinux: what is booted. accel: "kvm" or
+    "tcg". images: erofs images by their disks' serial numbers.
+    """
 
     qemu: Path
     image: Path
+    vmlinux: Path
     run: Path
     accel: str
     cpus: int
@@ -50,6 +56,7 @@ def virtme_run(parts: Parts) -> list[str]:
         *("setpriv", "--pdeathsig", "KILL", "--"),
         *(str(paths.VENV / "bin" / "virtme-run"), "--kimg", str(parts.image), "--mods=auto"),
         *("--qemu-bin", str(parts.qemu), "--disable-microvm", "--force-9p"),
+        *("--busybox", "/bin/busybox"),
         *("--cpus", str(parts.cpus), "--memory", f"{parts.memory_mib}M", "--user", "root"),
     ]
     if parts.accel != "kvm":
@@ -71,12 +78,20 @@ def kernel_options() -> list[str]:
 def qemu_options(parts: Parts) -> list[str]:
     """QEMU options beyond virtme-ng's own.
 
-    -nodefaults: without it the firmware spends half a minute on TCG looking for something to boot.
+    -kernel: the last one counts. -nodefaults: without it the firmware spends half a minute on TCG looking for something to boot.
     """
     machine = ["-nodefaults", "-machine", "q35,kernel-irqchip=split", "-run-with", "exit-with-parent=on"]
     if parts.accel == "tcg":
         machine += ["-accel", "tcg,thread=multi"]
-    options = [*machine, "-device", "intel-iommu,intremap=on", "-device", "virtio-serial-pci,id=ports"]
+    options = [
+        "-kernel",
+        str(parts.vmlinux),
+        *machine,
+        "-device",
+        "intel-iommu,intremap=on",
+        "-device",
+        "virtio-serial-pci,id=ports",
+    ]
     options += ["-chardev", f"file,id=lab-console,path={quoted(parts.run / 'console.log')}"]
     options += ["-device", "virtconsole,bus=ports.0,chardev=lab-console"]
     for name, fd in parts.ports.items():

@@ -63,7 +63,11 @@ def qemu_options(devices: Sequence[Assignable], cables: Sequence[tuple[int, int]
     ends = iter(cables)
     for number, device in enumerate(devices):
         slot = FIRST_SLOT + number
-        options += [*device.backends, "-device", f"pcie-root-port,id=port{slot},chassis={slot},addr={slot:#x}"]
+        options += [
+            *device.backends,
+            "-device",
+            f"pcie-root-port,id=port{slot},chassis={slot},addr={slot:#x}",
+        ]
         front = f"{device.device},bus=port{slot}"
         if device.wire:
             near, far = next(ends)

@@ -28,7 +28,11 @@ def python_images() -> list[tuple[str, Path, Path]]:
     library, venv = _library(), paths.VENV / "lib"
     return [
         ("library", _image("library", library, [library]), library),
-        ("venv", _image("venv", venv, [*venv.glob("python3*/site-packages"), paths.VENV / "provision.json"]), venv),
+        (
+            "venv",
+            _image("venv", venv, [*venv.glob("python3*/site-packages"), paths.VENV / "provision.json"]),
+            venv,
+        ),
     ]
 
 
@@ -66,12 +70,24 @@ def _make(directory: Path, image: Path) -> None:
     """Uncompressed: the host's page cache holds it, and decompressing would cost emulated CPU time."""
     program = shutil.which("mkfs.erofs", path="/usr/bin:/usr/sbin:/sbin")
     if program is None:
-        raise CprError("mkfs.erofs is missing: run `scripts/setup`, or install the Debian package erofs-utils.")
+        raise CprError(
+            "mkfs.erofs is missing: run `scripts/setup`, or install the Debian package erofs-utils."
+        )
     handle, scratch = tempfile.mkstemp(prefix=f".{image.name}.", dir=image.parent)
     os.close(handle)
     try:
         done = subprocess.run(
-            [program, "--quiet", "--exclude-path=site-packages", "--exclude-path=test", scratch, str(directory)], capture_output=True, text=True, check=False
+            [
+                program,
+                "--quiet",
+                "--exclude-path=site-packages",
+                "--exclude-path=test",
+                scratch,
+                str(directory),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise CprError(f"mkfs.erofs could not make an image of {directory}: {done.stderr.strip()}")

@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from cprtest.errors import NotInstalled
 from cprtest.host import kvm
 from cprtest.host.processes import MARK
 from cprtest.host.runs import Run
-from cprtest.lab import command, devices, images, modules
+from cprtest.lab import command, devices, images, kernel
 from cprtest.lab.session import LabError, Session, Sink
 from cprtest.provision import installed
 
@@ -26,7 +25,14 @@ HUGEPAGES = 64
 
 _KEPT_CONSOLES = 5
 _NOT_CACHED = {"boot", "dev", "etc", "proc", "run", "sys", "tmp", "var", "lost+found"}
-_NOT_FOR_INSIDE = {MARK, "CPRTEST_PATIENCE", "TMPDIR", "XDG_RUNTIME_DIR", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS"}
+_NOT_FOR_INSIDE = {
+    MARK,
+    "CPRTEST_PATIENCE",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "SSH_AUTH_SOCK",
+    "DBUS_SESSION_BUS_ADDRESS",
+}
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,11 @@ def started(
 ) -> Iterator[Session]:
     """A lab on its way up; it is gone when the block ends. When it died, its console's log is kept and named."""
     _check_memory(settings.memory_mib)
-    kernel, qemu = installed.kernel(), installed.qemu()
+    stock, qemu = installed.kernel(), installed.qemu()
     if not (paths.VENV / "bin" / "virtme-run").exists():
         raise NotInstalled("virtme-ng is not there yet: run `scripts/setup`.")
     accel, kvm_module = _accelerator(qemu)
-    tree = modules.tree(kernel)
+    tree = kernel.tree(stock)
     python = images.python_images()
     (paths.CHECKOUT / "results").mkdir(exist_ok=True)
     places = _outermost([paths.CHECKOUT / "results", paths.cache_dir(), *writable])
@@ -89,15 +95,16 @@ def started(
         _write(directory / "cached", "".join(f"{place}\n" for place in _cached()))
         values = {
             "kernel": str(tree),
-            "drivers": " ".join(modules.FIRST),
-            "modules": " ".join([kvm_module, *modules.REST]),
+            "drivers": " ".join(kernel.FIRST),
+            "modules": " ".join([kvm_module, *kernel.REST]),
             "hugepages": str(HUGEPAGES),
             "stdin": "yes" if forward_stdin else "",
         }
         _write(directory / "lab", "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()))
         parts = command.Parts(
             qemu=qemu,
-            image=tree / "boot" / f"vmlinuz-{kernel.release}",
+            image=tree / "boot" / f"vmlinuz-{stock.release}",
+            vmlinux=tree / "boot" / "vmlinux",
             run=directory,
             accel=accel,
             cpus=settings.cpus,
@@ -158,7 +165,11 @@ def _script(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> str:
 def _cached() -> list[Path]:
     """Directories of the root that the lab sees through a cache; what is mounted or made by init is left out."""
     with os.scandir("/") as entries:
-        found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_CACHED]
+        found = [
+            entry.path
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_CACHED
+        ]
     return [Path(path) for path in sorted(found)]
 
 
@@ -180,7 +191,7 @@ def _check_memory(wanted_mib: int) -> None:
 
 def _accelerator(qemu: Path) -> tuple[str, str]:
     """QEMU's accelerator and the KVM module for the inside. KVM if it runs a stock kernel and can be nested."""
-    for module in modules.KVM:
+    for module in kernel.KVM:
         nested = Path("/sys/module", module, "parameters/nested")
         if nested.exists() and nested.read_text().strip() in "1Y" and kvm.unusable(qemu) is None:
             return "kvm", module
@@ -200,5 +211,3 @@ def _last_words(directory: Path) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     last = f"Its last words: {lines[-1].strip()!r}. " if lines else "It said nothing. "
     return f"{last}Console: {log}"
-
-

@@ -143,7 +143,9 @@ class Session:
             return
         if self._stop_by is not None:
             raise LabError(f"The command in the lab did not end within {STOP_LIMIT:.0f} s of the signal.")
-        raise LabError(f"The lab did not take the command within {BOOT_LIMIT:.0f} s: it hung {self._where()}.")
+        raise LabError(
+            f"The lab did not take the command within {BOOT_LIMIT:.0f} s: it hung {self._where()}."
+        )
 
     def _where(self) -> str:
         if self._running:

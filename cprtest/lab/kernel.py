@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel as the lab boots it: CACHE/lab/kernel-RELEASE-*, with the modules of every lab uncompressed.
+"""The kernel as the lab boots it: CACHE/lab/kernel-*, with the modules of every lab uncompressed.
 
 virtme-ng looks for lib/modules/RELEASE above the kernel image. Debian compresses modules; unpacking
 those that every lab loads would cost seconds on TCG, every time. All others are links to set-up's files.
+The kernel itself is unpacked too, and entered by PVH, which saves another second.
 """
 
 import lzma
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -29,10 +31,11 @@ _INITRAMFS = ("9p", "9pnet_virtio", "virtio_mmio")
 """What virtme-ng's initramfs loads."""
 
 _ALL = (*KVM, *FIRST, *REST, *_INITRAMFS)
+_ZSTD_MAGIC = bytes.fromhex("28b52ffd")
 
 
 def tree(kernel: Kernel) -> Path:
-    """The directory with boot/vmlinuz-RELEASE and lib/modules/RELEASE; made on first use (some 10 s)."""
+    """The directory with boot/vmlinuz-RELEASE, boot/vmlinux and lib/modules; made on first use (some 10 s)."""
     stamp = digest([kernel.version, str(kernel.image), Path(__file__)])
     final = paths.cache_dir() / "lab" / f"kernel-{kernel.release}-{stamp}"
     if final.is_dir():
@@ -45,11 +48,33 @@ def tree(kernel: Kernel) -> Path:
     return final
 
 
+def unpacked(image: bytes) -> bytes | None:
+    """The ELF file in a bzImage, or None if it is not packed with zstd or there is no program to unpack it.
+
+    Source: Documentation/arch/x86/boot.rst, setup_sects, payload_offset and payload_length. A size
+    follows the zstd frame there, which the program complains about once it has written everything.
+    """
+    sectors = image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (sectors + 1) * 512 + offset
+    payload = image[start : start + length]
+    program = shutil.which("zstd")
+    if program is None or not payload.startswith(_ZSTD_MAGIC):
+        return None
+    elf = subprocess.run([program, "-dcq"], input=payload[:-4], capture_output=True, check=False).stdout
+    return elf if elf.startswith(b"\x7fELF") else None
+
+
 def _fill(root: Path, kernel: Kernel) -> None:
-    # the name: without the program `file`, virtme-ng takes the release from there
-    image = root / "boot" / f"vmlinuz-{kernel.release}"
-    image.parent.mkdir()
+    boot = root / "boot"
+    boot.mkdir()
+    image = boot / f"vmlinuz-{kernel.release}"  # without `file`, virtme-ng takes the release from the name
     shutil.copyfile(kernel.image, image)
+    elf = unpacked(image.read_bytes())
+    if elf:
+        (boot / "vmlinux").write_bytes(elf)
+    else:
+        (boot / "vmlinux").symlink_to(image.name)
     needed = _needed(kernel)
     modules = root / "lib" / "modules" / kernel.release
     for directory, _, names in os.walk(kernel.modules):
@@ -66,12 +91,12 @@ def _fill(root: Path, kernel: Kernel) -> None:
 
 def _needed(kernel: Kernel) -> set[Path]:
     """Files of the modules above and of those they depend on, from modprobe's dry run."""
-    base = kernel.modules.parent.parent.parent
-    lines = [
-        line
+    base = str(kernel.modules.parent.parent.parent)
+    asked = (
+        _kmod("modprobe", "-d", base, "-S", kernel.release, "--show-depends", name).splitlines()
         for name in _ALL
-        for line in _kmod("modprobe", "-d", str(base), "-S", kernel.release, "--show-depends", name).splitlines()
-    ]
+    )
+    lines = [line for answer in asked for line in answer]
     return {Path(line.removeprefix("insmod ").strip()) for line in lines if line.startswith("insmod ")}
 
 
