@@ -9,7 +9,7 @@ from pathlib import Path
 from cprtest.errors import CprError
 from cprtest.limits import wait_until
 from cprtest.machine.features import features
-from cprtest.machine.process import Machine
+from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.qmp import CommandFailed
 from cprtest.machine.spec import channel, incoming
 from cprtest.observe.trace import read_trace
@@ -88,14 +88,13 @@ class Transfer:
 
     def _settle(self) -> None:
         """Wait until the side that should have the guest has it, has stopped for good, or is gone."""
-        dead_ends = ("internal-error", "guest-panicked", "shutdown", "io-error")
 
         def settled() -> bool:
             source, target = self.source.run_state(), self.target.run_state()
             survivor = target if self._reported() == "completed" else source
             if survivor is None:  # gone, so the other side decides, if it still can
                 return (target if survivor is source else source) != "inmigrate"
-            return survivor in self._wanted + dead_ends
+            return survivor in self._wanted + DEAD_ENDS
 
         try:
             wait_until("both sides to settle", settled, 10)

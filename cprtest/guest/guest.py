@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The guest as a test sees it: the same object before and after a transfer."""
 
+import time
+
 from cprtest.errors import CprError
-from cprtest.guest.console import ConsoleShell
+from cprtest.guest import GuestError
+from cprtest.guest.console import ConsoleShell, Interrupted, Result
 from cprtest.limits import stretched, wait_until
 from cprtest.machine.devices import Passthrough, Plugged
-from cprtest.machine.process import Machine
+from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
 
 
@@ -22,14 +25,34 @@ class Guest:
 
         `seconds` is stretched.
         """
-        result = self._shell.run(command, stretched(seconds))
+        result = self._result(command, seconds)
         if result.status:
             raise CprError(f"guest: `{command}` ended with status {result.status}: {result.output.strip()}")
         return result.output
 
     def succeeds(self, command: str, seconds: float = 10) -> bool:
         """Whether a shell command in the guest ends with status 0."""
-        return self._shell.run(command, stretched(seconds)).status == 0
+        return self._result(command, seconds).status == 0
+
+    def _result(self, command: str, seconds: float) -> Result:
+        """Run a command; give up as soon as there is no guest left that could answer."""
+        limit = stretched(seconds)
+        deadline = time.monotonic() + limit
+        self._shell.send(command)
+        while True:
+            try:
+                return self._shell.receive(min(2.0, limit))
+            except GuestError as silence:
+                dead = self.machine.gone() or self._dead_end()
+                if dead or isinstance(silence, Interrupted) or time.monotonic() > deadline:
+                    why = dead or f"no reply within {limit:.0f} s, QEMU is {self.machine.run_state()}"
+                    raise GuestError(f"guest command `{command}`: {why}") from silence
+
+    def _dead_end(self) -> str | None:
+        state = self.machine.run_state()
+        if state in DEAD_ENDS:
+            return f"QEMU is in run state {state}; its last words: {self.machine.last_words()}"
+        return None
 
     def follow(self, machine: Machine) -> None:
         """The guest has moved to `machine`: go on with that one's console."""

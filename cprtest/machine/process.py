@@ -54,6 +54,9 @@ TRACE_EVENTS = (
     "vfio_msix_vector_do_use",
 )
 
+# Run states that a guest does not come back from by itself (qapi/run-state.json).
+DEAD_ENDS = ("internal-error", "guest-panicked", "shutdown", "io-error")
+
 
 class Died(CprError):
     """A QEMU ended that should have lived."""

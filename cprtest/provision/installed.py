@@ -12,6 +12,8 @@ from cprtest.provision.qemu_source import build_of
 
 KERNEL_PACKAGE = "linux-image-amd64"
 SUITE = "trixie"
+# The modules of cprtest.guest that the image is made by; the others talk to the guest.
+GUEST_BUILDERS = ("image", "cpio", "modules", "tools", "tree")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ def kernel_record() -> Path:
 
 def guest_record() -> Path:
     """The file that says which image belongs to this checkout's image sources and the kernel in use."""
-    sources = [*(ASSETS / "guest").rglob("*"), *(CHECKOUT / "cprtest" / "guest").glob("*.py")]
+    builders = (CHECKOUT / "cprtest" / "guest" / f"{name}.py" for name in GUEST_BUILDERS)
+    sources = [*(ASSETS / "guest").rglob("*"), *builders]
     inputs = digest([kernel().release, *sorted(path for path in sources if path.is_file())])
     return cache_dir() / "installed" / f"guest-{inputs}.json"
 
