@@ -34,7 +34,7 @@ def assignable(ivshmem_mib: int, disk_fd: int) -> tuple[Assignable, ...]:
     FLR: virtio-net, igb and its VFs, NVMe have it; e1000e and ivshmem do not.
     """
     return (
-        Assignable("virtio-net", "virtio-net-pci,iommu_platform=on,disable-legacy=on", wire="wire0"),
+        Assignable("virtio-net", "virtio-net-pci,iommu_platform=on", wire="wire0"),
         Assignable("igb-vf", "igb", wire="wire1", vfs=2),
         Assignable(
             "nvme",
