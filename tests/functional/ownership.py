@@ -26,12 +26,12 @@ class Ownership(CprTest):
     @needs("kvm", "vhost-net", "tun", "netns")
     def test_vhost_net(self):
         """A TCP stream through kernel vhost crosses the hand-over, every byte once and in order (C-05)."""
-        self.stream_crosses(Tap(vhost=True), vcpus=1)
+        self.stream_crosses(Tap(vhost=True))
 
     @needs("kvm", "vhost-net", "tun", "netns")
     def test_vhost_net_multiqueue(self):
         """The same with two queue pairs, both enabled in the guest (C-01)."""
-        self.stream_crosses(Tap(vhost=True, queues=2), vcpus=2)
+        self.stream_crosses(Tap(vhost=True, queues=2), prepare="ethtool -L eth0 combined 2")
 
     @needs("kvm", "vhost-vsock", "root")
     def test_vhost_vsock(self):
@@ -46,8 +46,9 @@ class Ownership(CprTest):
         assert_in_use(outcome.target.pid, 1, after.wait_progress)
         after.stop()
 
-    def stream_crosses(self, net: Tap, vcpus: int):
-        guest = self.boot(net=net, vcpus=vcpus)
+    def stream_crosses(self, net: Tap, prepare: str = "true"):
+        guest = self.boot(net=net)
+        guest.run(prepare)
         stream = echo.tcp(guest, self.network)
         assert_in_use(guest.machine.pid, net.netdev_queues, stream.wait_progress)
         outcome = self.transfer(guest)
