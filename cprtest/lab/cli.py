@@ -12,11 +12,10 @@ from pathlib import Path
 
 from cprtest import paths
 from cprtest.errors import CprError, UsageError
-from cprtest.lab.run import Settings, run, started
-from cprtest.lab.session import LabError
+from cprtest.lab.run import Settings, run, started, writer
 
 LAB_DIED = 125
-"""Exit status when not the command but the lab failed; the command itself may end with it too, without a message."""
+"""Exit status when the lab failed, with a message; without one it is the command's own."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (LabError, CprError) as error:
+    except CprError as error:
         print(f"error: {error}", file=sys.stderr)
         return LAB_DIED
     except KeyboardInterrupt:
@@ -40,39 +39,24 @@ def _parser() -> argparse.ArgumentParser:
     size = argparse.ArgumentParser(add_help=False)
     default = Settings()
     size.add_argument(
-        "--memory", type=_mebibytes, default=default.memory_mib, metavar="SIZE", help="4G, 8192M; default 6G"
+        "--memory", type=_mebibytes, default=default.memory_mib, metavar="SIZE", help="default: 6G"
     )
     size.add_argument("--cpus", type=_positive, default=default.cpus, help=f"default here: {default.cpus}")
-    size.add_argument(
-        "--ivshmem",
-        type=_mebibytes,
-        default=default.ivshmem_mib,
-        metavar="SIZE",
-        help="BAR of the ivshmem device; default 64M",
-    )
-    size.add_argument(
-        "--writable",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="may be written in the lab; may be repeated",
-    )
+    bar = "size of the ivshmem device's BAR, a power of two; default: 64M"
+    size.add_argument("--ivshmem", type=_mebibytes, default=default.ivshmem_mib, metavar="SIZE", help=bar)
+    more = "a directory that can be written in the lab; may be repeated"
+    size.add_argument("--writable", type=Path, action="append", default=[], metavar="DIR", help=more)
     parser = argparse.ArgumentParser(
         prog="scripts/lab",
-        description="A throw-away VM on this host's files, with KVM, vhost, VFIO and devices to pass through. "
-        "CHECKOUT/results and the cache can be written there, all else is read-only or gone with the lab.",
+        description="A throw-away VM on this host's files with KVM, vhost, VFIO and devices to pass through. "
+        "CHECKOUT/results and the cache can be written there; the rest is read-only or goes with the lab.",
     )
     commands = parser.add_subparsers(dest="action", required=True)
-    command = commands.add_parser(
-        "run", parents=[size], help="run a command; its exit status is passed on, 125: the lab failed"
-    )
+    passed_on = f"run a command; its exit status is passed on; {LAB_DIED}: the lab itself failed"
+    command = commands.add_parser("run", parents=[size], help=passed_on)
     command.add_argument("command", nargs=argparse.REMAINDER, metavar="[--] COMMAND ...")
-    commands.add_parser(
-        "shell",
-        parents=[size],
-        help="a root shell; reads commands from standard input if that is no terminal",
-    )
+    reads = "a root shell; reads commands from standard input if that is no terminal"
+    commands.add_parser("shell", parents=[size], help=reads)
     commands.add_parser("info", parents=[size], help="JSON of what the lab offers")
     return parser
 
@@ -113,11 +97,11 @@ def _shell(settings: Settings, writable: Sequence[Path]) -> int:
 def _info(settings: Settings) -> int:
     out: list[bytes] = []
     argv = [str(paths.VENV / "bin" / "python"), "-m", "cprtest.lab.inventory"]
-    with started(argv, [], {}, paths.CHECKOUT, settings, False) as session:
-        status = session.wait(out.append, lambda data: sys.stderr.buffer.write(data) and None)
-        found = json.loads(b"".join(out)) if status == 0 else {}
-        found["boot_seconds"] = session.stages
-    print(json.dumps(found, indent=1))
+    with started(argv, cwd=paths.CHECKOUT, settings=settings) as session:
+        status = session.wait(out.append, writer(2))
+    if status == 0:
+        found = json.loads(b"".join(out)) | {"boot_seconds": session.stages}
+        print(json.dumps(found, indent=1))
     return status
 
 

@@ -82,7 +82,8 @@ _NO_PORTS = tuple(f"virtio-{kind}-pci.disable-legacy=on" for kind in ("serial", 
 def qemu_options(parts: Parts) -> list[str]:
     """QEMU options beyond virtme-ng's own.
 
-    -kernel: the last one counts. -nodefaults: without it the firmware spends half a minute on TCG looking for something to boot.
+    -kernel: the last one counts. -nodefaults: without it the firmware spends half a minute on TCG
+    looking for something to boot.
     """
     machine = ["-nodefaults", "-machine", "q35,kernel-irqchip=split", "-run-with", "exit-with-parent=on"]
     if parts.accel == "tcg":

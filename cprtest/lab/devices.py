@@ -15,7 +15,7 @@ FIRST_WIRE_SLOT = 0x18
 
 @dataclass(frozen=True)
 class Assignable:
-    """A device behind a root port. `backends` and `device` are QEMU options; `{mac}` and `{fd}` are filled in.
+    """A device behind a root port; `device` and `backends` are QEMU options.
 
     role: as in the host file. wire: name of the lab NIC at the other end of its cable. vfs: not the
     device itself is handed out, but so many virtual functions of it.

@@ -16,8 +16,8 @@ from cprtest import paths
 from cprtest.errors import CprError, NotInstalled
 from cprtest.provision.files import digest, locked
 
-KEEP_DAYS = 14
-"""Days after its last use that an image is kept: checkouts share the cache, each with a venv of its own."""
+KEEP_DAYS = 1
+"""Days after its last use that an image is kept. Checkouts share the cache, each with a venv of its own."""
 
 
 def python_images() -> list[tuple[str, Path, Path]]:
@@ -26,13 +26,10 @@ def python_images() -> list[tuple[str, Path, Path]]:
     Safe when two labs start at once. Raises NotInstalled without a venv, CprError if an image cannot be made.
     """
     library, venv = _library(), paths.VENV / "lib"
+    stamps = [*venv.glob("python3*/site-packages"), paths.VENV / "provision.json"]
     return [
         ("library", _image("library", library, [library]), library),
-        (
-            "venv",
-            _image("venv", venv, [*venv.glob("python3*/site-packages"), paths.VENV / "provision.json"]),
-            venv,
-        ),
+        ("venv", _image("venv", venv, stamps), venv),
     ]
 
 
@@ -67,28 +64,19 @@ def _image(name: str, directory: Path, stamps: list[Path]) -> Path:
 
 
 def _make(directory: Path, image: Path) -> None:
-    """Uncompressed: the host's page cache holds it, and decompressing would cost emulated CPU time."""
+    """Uncompressed: the host's page cache holds it, and decompressing would cost emulated CPU time.
+
+    Of the library, what the venv hides (site-packages) and the interpreter's own tests are left out.
+    """
     program = shutil.which("mkfs.erofs", path="/usr/bin:/usr/sbin:/sbin")
     if program is None:
-        raise CprError(
-            "mkfs.erofs is missing: run `scripts/setup`, or install the Debian package erofs-utils."
-        )
+        raise CprError("mkfs.erofs is missing: install the Debian package erofs-utils.")
     handle, scratch = tempfile.mkstemp(prefix=f".{image.name}.", dir=image.parent)
     os.close(handle)
+    without = ["--exclude-path=site-packages", "--exclude-path=test"]
+    argv = [program, "--quiet", *without, scratch, str(directory)]
     try:
-        done = subprocess.run(
-            [
-                program,
-                "--quiet",
-                "--exclude-path=site-packages",
-                "--exclude-path=test",
-                scratch,
-                str(directory),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             raise CprError(f"mkfs.erofs could not make an image of {directory}: {done.stderr.strip()}")
         Path(scratch).rename(image)

@@ -19,7 +19,7 @@ def inventory() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "memory_mib": memory >> 10,
         "hugepages": int(Path("/proc/sys/vm/nr_hugepages").read_text()),
-        "nodes": {node: os.path.exists(node) for node in NODES},
+        "nodes": {node: Path(node).exists() for node in NODES},
         "devices": [describe(device) for device in allowed_devices()],
     }
 

@@ -35,7 +35,7 @@ _ZSTD_MAGIC = bytes.fromhex("28b52ffd")
 
 
 def tree(kernel: Kernel) -> Path:
-    """The directory with boot/vmlinuz-RELEASE, boot/vmlinux and lib/modules; made on first use (some 10 s)."""
+    """The directory with boot/vmlinuz-RELEASE, boot/vmlinux and lib/modules; made on first use (10 s)."""
     stamp = digest([kernel.version, str(kernel.image), Path(__file__)])
     final = paths.cache_dir() / "lab" / f"kernel-{kernel.release}-{stamp}"
     if final.is_dir():

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from cprtest.host import kvm
 from cprtest.host.processes import MARK
 from cprtest.host.runs import Run
 from cprtest.lab import command, devices, images, kernel
-from cprtest.lab.session import LabError, Session, Sink
+from cprtest.lab.session import BOOT_LIMIT, FIRST_BOOT_LIMIT, BootHang, LabError, Session, Sink
 from cprtest.provision import installed
 
 DISK_MIB = 256
@@ -58,20 +59,32 @@ def run(
     CHECKOUT/results, the cache and `writable` can be written there. It gets this process's environment
     and `env`. Raises LabError when the lab cannot be started or dies, NotInstalled before scripts/setup.
     """
-    with started(argv, writable, env or {}, cwd, settings or Settings(), forward_stdin) as session:
-        return session.wait(_writer(1), _writer(2))
+
+    def attempt(boot_limit: float) -> int:
+        with started(
+            argv, writable=writable, env=env, cwd=cwd, settings=settings, forward_stdin=forward_stdin
+        ) as session:
+            return session.wait(writer(1), writer(2), boot_limit)
+
+    try:
+        return attempt(FIRST_BOOT_LIMIT)
+    except BootHang as error:
+        print(f"{error} Starting it once more.", file=sys.stderr, flush=True)
+        return attempt(BOOT_LIMIT)
 
 
 @contextlib.contextmanager
 def started(
     argv: Sequence[str],
-    writable: Sequence[Path],
-    env: Mapping[str, str],
-    cwd: Path | None,
-    settings: Settings,
-    forward_stdin: bool,
+    *,
+    writable: Sequence[Path] = (),
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    settings: Settings | None = None,
+    forward_stdin: bool = False,
 ) -> Iterator[Session]:
-    """A lab on its way up; it is gone when the block ends. When it died, its console's log is kept and named."""
+    """A lab on its way up, gone when the block ends. If it died, its console's log is kept and named."""
+    settings = settings or Settings()
     _check_memory(settings.memory_mib)
     stock, qemu = installed.kernel(), installed.qemu()
     if not (paths.VENV / "bin" / "virtme-run").exists():
@@ -88,7 +101,7 @@ def started(
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for device in assignable if device.wire]
         ends = [stack.enter_context(end) for pair in pairs for end in pair]
         cables = [(near.fileno(), far.fileno()) for near, far in pairs]
-        _write(directory / "command", _script(argv, env, cwd or Path.cwd()))
+        _write(directory / "command", _script(argv, env or {}, cwd or Path.cwd()))
         _write(directory / "devices", devices.table(assignable))
         _write(directory / "images", "".join(f"{serial} {where}\n" for serial, _, where in python))
         _write(directory / "writable", "".join(f"{place}\n" for place in places))
@@ -121,12 +134,14 @@ def started(
             yield session
         except LabError as error:
             session.close()
-            raise LabError(f"{error} {_last_words(directory)}") from None
+            raise type(error)(f"{error} {_last_words(directory)}") from None
         finally:
             session.close()
 
 
-def _writer(descriptor: int) -> Sink:
+def writer(descriptor: int) -> Sink:
+    """What writes all it is given to a descriptor of this process."""
+
     def write(data: bytes) -> None:
         while data:
             data = data[os.write(descriptor, data) :]
@@ -163,14 +178,9 @@ def _script(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> str:
 
 
 def _cached() -> list[Path]:
-    """Directories of the root that the lab sees through a cache; what is mounted or made by init is left out."""
-    with os.scandir("/") as entries:
-        found = [
-            entry.path
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_CACHED
-        ]
-    return [Path(path) for path in sorted(found)]
+    """Directories of the root that the lab sees through a cache: all but those its init makes or mounts."""
+    found = (path for path in Path("/").iterdir() if path.name not in _NOT_CACHED)
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
 def _outermost(directories: Sequence[Path]) -> list[Path]:
@@ -190,7 +200,7 @@ def _check_memory(wanted_mib: int) -> None:
 
 
 def _accelerator(qemu: Path) -> tuple[str, str]:
-    """QEMU's accelerator and the KVM module for the inside. KVM if it runs a stock kernel and can be nested."""
+    """QEMU's accelerator and the inside's KVM module. KVM if it runs a stock kernel and can be nested."""
     for module in kernel.KVM:
         nested = Path("/sys/module", module, "parameters/nested")
         if nested.exists() and nested.read_text().strip() in "1Y" and kvm.unusable(qemu) is None:
