@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cprtest import paths
 from cprtest.errors import CprError, UsageError
-from cprtest.lab.run import Settings, run, started, writer
+from cprtest.lab.launch import Settings, run, started, writer
 
 LAB_DIED = 125
 """Exit status when the lab failed, with a message; without one it is the command's own."""

@@ -92,7 +92,9 @@ class Session:
             waiter.register(self._ours["control"], selectors.EVENT_READ, self._heard)
             rest = b""
             while waiter.get_map():
-                for key, _ in waiter.select(max(0.0, self._deadline - time.monotonic())):
+                events = waiter.select(max(0.0, self._deadline - time.monotonic()))
+                # output must not be seen before the stage that it comes from
+                for key, _ in sorted(events, key=lambda event: event[0].data != self._heard):
                     data = _read(key.fileobj)
                     if not data:
                         waiter.unregister(key.fileobj)
