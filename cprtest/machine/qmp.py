@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -20,6 +21,9 @@ from cprtest.limits import TimeLimit, stretched
 from cprtest.machine import loop
 from cprtest.timeline.clock import WallClock
 from cprtest.timeline.event import Event
+
+# It formats every message for a debug log, which takes long in an emulated lab. qmp.log has them all.
+logging.getLogger("qemu.qmp").setLevel(logging.WARNING)
 
 
 class CommandFailed(CprError):
