@@ -164,6 +164,7 @@ def test_forked_child_does_not_keep_the_run_alive() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     finally:
         run.close()
+        os.environ.pop(processes.MARK, None)  # without its lock, it closed as one that had joined
 
 
 def test_process_started_by_a_run_joins_it() -> None:
