@@ -19,7 +19,7 @@ from cprtest.errors import CprError
 from cprtest.machine.process import Machine
 
 # Changes when what is saved, or how, changes: older files are then left alone.
-_FORMAT = 2
+_FORMAT = 3
 _MEMORY = Path("/dev/shm")
 _CHUNK = 256 * 1024
 
@@ -64,10 +64,20 @@ def _make(final: Path, boot: Callable[[Path], Machine]) -> None:
             finally:
                 machine.quit()
             _copy(Path(scratch) / "state", making / "state")
-        making.rename(final)
+        _publish(making, final)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+
+
+def _publish(making: Path, final: Path) -> None:
+    """Give a finished state its name. Another lab may have been faster: its locks are not ours."""
+    try:
+        making.rename(final)
+    except OSError:
+        if not (final / "state").exists():
+            raise
+        shutil.rmtree(making)
 
 
 def _nearby(file: Path) -> Path:
