@@ -26,6 +26,7 @@ class Arguments:
 
     suite: str
     lane: str
+    labs: int | None
     qemu: Qemu | None
     target_qemu: Qemu | None
     results: Path | None
@@ -50,8 +51,8 @@ def parse(words: list[str]) -> Arguments:
         ours, avocado = words[: words.index("--")], words[words.index("--") + 1 :]
     parser = _Parser(
         prog="scripts/run",
-        usage="scripts/run [SUITE] [--qemu BIN] [--target-qemu BIN] [--lane auto|here|lab] [--results DIR] "
-        "[-- AVOCADO ARGS]",
+        usage="scripts/run [SUITE] [--qemu BIN] [--target-qemu BIN] [--lane auto|here|lab] [--labs N] "
+        "[--results DIR] [-- AVOCADO ARGS]",
         description="Set up what is missing, run a suite, write the report.",
         epilog="What follows -- is passed on to `avocado run`. Exit status: 0 when at least one test ran "
         "and none failed, 2 for a wrong command line, 1 otherwise.",
@@ -74,6 +75,12 @@ def parse(words: list[str]) -> Arguments:
         "the rest in the lab (default)",
     )
     parser.add_argument(
+        "--labs",
+        metavar="N",
+        type=_positive,
+        help="labs that share the lab's tests (default: one on KVM, else one for each CPU, at most 4)",
+    )
+    parser.add_argument(
         "--results", metavar="DIR", type=Path, help="where results go (default: results/TIME-PID)"
     )
     parser.add_argument(
@@ -88,12 +95,19 @@ def parse(words: list[str]) -> Arguments:
     return Arguments(
         suite=given.suite,
         lane=given.lane,
+        labs=given.labs,
         qemu=_qemu("--qemu", given.qemu),
         target_qemu=_qemu("--target-qemu", given.target_qemu),
         results=_results(given.results),
         avocado=tuple(avocado),
         problems=tuple(given.problem),
     )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of labs")
+    return int(text)
 
 
 def _qemu(option: str, name: str | None) -> Qemu | None:

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One lane of a run: one Avocado job, on this host or in a lab, as a process of its own."""
+"""One lane of a run: Avocado jobs on this host or in labs, each a process of its own."""
 
 import contextlib
 import os
 import signal
 import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cprtest import paths
 from cprtest.errors import CprError
@@ -22,12 +27,15 @@ INTERRUPT_LIMIT = 120.0
 KILL_LIMIT = 20.0
 """Seconds from SIGKILL to the end of a process."""
 
+PUMP_LIMIT = 5.0
+"""Seconds from the end of a job to the end of its output, which processes that it left could hold open."""
+
 _QUIET = "ignore:pkg_resources is deprecated:UserWarning"
 
 
 @dataclass(frozen=True)
 class Job:
-    """The Avocado job of a lane.
+    """An Avocado job of a lane.
 
     references: files or names of tests, relative to the checkout. tags: what filters them. directory:
     where Avocado makes its own directory for the job. parameters: Avocado's, for all tests. extra:
@@ -61,30 +69,62 @@ class Job:
         return inside if self.lane == "here" else [*lab, *inside]
 
 
-def run(job: Job) -> Ended:
-    """Run the job; its output is ours. An interrupt is passed on once; a second one kills.
+def run(jobs: Sequence[Job]) -> list[Ended]:
+    """Run the jobs side by side. An interrupt is passed on once to each; a second one kills.
 
-    The job has a process group of its own, so that Ctrl-C does not reach it twice, and is interrupted
-    by the kernel when this process is killed. For a subreaper only. Raises CprError: it cannot be started.
+    The output of one job is ours; of several, it is printed line by line, with the job's directory as prefix.
+    Each has a process group of its own, so that Ctrl-C does not reach it twice, and is interrupted by the
+    kernel when this process is killed. For a subreaper only. Raises CprError: one cannot be started.
     """
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for job in jobs:
+            running.append(_start(job, shared=len(jobs) > 1))
+    except BaseException:
+        for process in running:
+            _kill(process)
+        raise
+    pumps = [
+        threading.Thread(target=_pump, args=(process.stdout, job.directory.name), daemon=True)
+        for process, job in zip(running, jobs, strict=True)
+        if process.stdout
+    ]
+    for pump in pumps:
+        pump.start()
+    try:
+        interrupted = False
+        statuses = [process.wait() for process in running]
+    except KeyboardInterrupt:
+        print(f"\nInterrupted: stopping the tests of lane {jobs[0].lane} (again: kill them).", flush=True)
+        interrupted = True
+        statuses = _interrupt(running)
+    for pump in pumps:
+        pump.join(PUMP_LIMIT)
+    _settle()
+    return [Ended(job.lane, status, interrupted) for job, status in zip(jobs, statuses, strict=True)]
+
+
+def _start(job: Job, shared: bool) -> "subprocess.Popen[bytes]":
     words = job.command()
     job.directory.mkdir(parents=True, exist_ok=True)
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if shared else None,
+            stderr=subprocess.STDOUT if shared else None,
             process_group=0,
-            preexec_fn=_before_exec,  # noqa: PLW1509 - there are no threads
+            preexec_fn=_before_exec,  # noqa: PLW1509 - threads start after the last job
         )
     except OSError as error:
         raise CprError(f"Lane {job.lane} cannot be started: {words[0]}: {error.strerror}.") from None
-    try:
-        ended = Ended(job.lane, process.wait(), interrupted=False)
-    except KeyboardInterrupt:
-        print(f"\nInterrupted: stopping the tests of lane {job.lane} (again: kill them).", flush=True)
-        ended = Ended(job.lane, _interrupt(process), interrupted=True)
-    _settle()
-    return ended
+
+
+def _pump(stream: IO[bytes], name: str) -> None:
+    """Print the lines of a job as they come."""
+    for line in stream:
+        sys.stdout.write(f"{name} | {line.decode(errors='replace')}")
+        sys.stdout.flush()
 
 
 def _before_exec() -> None:
@@ -102,12 +142,20 @@ def _settle() -> None:
         descendants.kill_below(os.getpid(), KILL_LIMIT)
 
 
-def _interrupt(process: subprocess.Popen[bytes]) -> int:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
-    try:
-        return process.wait(INTERRUPT_LIMIT)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+def _interrupt(running: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
+    for process in running:
         with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+    until = time.monotonic() + INTERRUPT_LIMIT
+    try:
+        return [process.wait(max(0.0, until - time.monotonic())) for process in running]
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        for process in running:
+            _kill(process)
+        return [process.wait() for process in running]
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()

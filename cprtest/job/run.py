@@ -21,6 +21,7 @@ from cprtest.errors import CprError, UsageError
 from cprtest.host.runs import Run
 from cprtest.job import arguments, lane, suites
 from cprtest.job.prctl import set_subreaper
+from cprtest.lab.launch import side_by_side
 from cprtest.report import about, merge
 from cprtest.report.model import Lane, Result, Results
 from cprtest.report.write import REPORT, write
@@ -94,15 +95,25 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
 def _run_lanes(asked: arguments.Arguments, names: list[str], root: Path, progress: Progress) -> None:
     if asked.lane != "lab":
         tags = suites.tags_of(asked.suite)
-        _run_lane(_job(asked, "here", [suites.TESTS], root, tags), names, root, progress)
+        job = lane.Job("here", [suites.TESTS], tags, root / "here", asked.parameters(), asked.avocado)
+        _run_lane([job], [names], root, progress)
     if asked.lane == "here" or progress.interrupted:
         return
     here = progress.results.get("here")
     todo = names if here is None else [test.name for test in here if test.status == "CANCEL"]
     todo = list(dict.fromkeys(name.partition(";")[0] for name in todo))
     if todo:
-        print(f"\n{len(todo)} of {len(names)} tests run in the lab.", flush=True)
-        _run_lane(_job(asked, "lab", [_exactly(name) for name in todo], root), todo, root, progress)
+        labs = min(len(todo), asked.labs or side_by_side())
+        where = "the lab" if labs == 1 else f"{labs} labs side by side"
+        print(f"\n{len(todo)} of {len(names)} tests run in {where}.", flush=True)
+        shares = [todo[number::labs] for number in range(labs)]
+        jobs = [_lab_job(asked, share, root / f"lab-{n}") for n, share in enumerate(shares, 1)]
+        _run_lane(jobs, shares, root, progress)
+
+
+def _lab_job(asked: arguments.Arguments, names: list[str], directory: Path) -> lane.Job:
+    references = [_exactly(name) for name in names]
+    return lane.Job("lab", references, (), directory, asked.parameters(), asked.avocado)
 
 
 def _exactly(name: str) -> str:
@@ -111,30 +122,25 @@ def _exactly(name: str) -> str:
     return f"{file}:^{re.escape(test)}$"
 
 
-def _job(
-    asked: arguments.Arguments, name: str, references: list[str], root: Path, tags: tuple[str, ...] = ()
-) -> lane.Job:
-    return lane.Job(name, references, tags, root / name, asked.parameters(), asked.avocado)
-
-
-def _run_lane(job: lane.Job, expected: list[str], root: Path, progress: Progress) -> None:
+def _run_lane(jobs: list[lane.Job], expected: list[list[str]], root: Path, progress: Progress) -> None:
+    """Run the jobs of a lane; `expected` are the tests of each."""
     clock = time.monotonic()
-    ended = lane.run(job)
-    journal = merge.read_journal(job.directory)
-    results = merge.lane_results(ended, journal, expected, root)
-    progress.results[job.lane] = results
-    progress.interrupted = progress.interrupted or ended.interrupted
-    progress.problems += merge.problems(ended, results)
-    progress.lanes.append(
-        Lane(
-            name=job.lane,
-            directory=str((journal.directory if journal else job.directory).relative_to(root)),
-            status=ended.status,
-            interrupted=ended.interrupted,
-            patience=journal.patience if journal else None,
-            duration=round(time.monotonic() - clock, 3),
+    for job, ended, names in zip(jobs, lane.run(jobs), expected, strict=True):
+        journal = merge.read_journal(job.directory)
+        results = merge.lane_results(ended, journal, names, root)
+        progress.results.setdefault(job.lane, []).extend(results)
+        progress.interrupted = progress.interrupted or ended.interrupted
+        progress.problems += [p for p in merge.problems(ended, results) if p not in progress.problems]
+        progress.lanes.append(
+            Lane(
+                name=job.lane,
+                directory=str((journal.directory if journal else job.directory).relative_to(root)),
+                status=ended.status,
+                interrupted=ended.interrupted,
+                patience=journal.patience if journal else None,
+                duration=round(time.monotonic() - clock, 3),
+            )
         )
-    )
 
 
 def _list(results: Results) -> None:
@@ -154,6 +160,8 @@ def _merged(names: list[str], progress: Progress) -> list[Result]:
         reason = "The run ended before it began."
         return [Result(name, "INTERRUPT", "none", reason=reason) for name in names]
     here, lab = progress.results.get("here"), progress.results.get("lab", [])
+    order = {name: place for place, name in enumerate(names)}
+    lab = sorted(lab, key=lambda test: order.get(test.name, len(order)))
     return lab if here is None else merge.merged(here, lab)
 
 

@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument(
         "--memory", type=_mebibytes, default=default.memory_mib, metavar="SIZE", help="default: 6G"
     )
-    size.add_argument("--cpus", type=_positive, default=default.cpus, help=f"default here: {default.cpus}")
+    size.add_argument("--cpus", type=_positive, help="default: 1 on TCG, on KVM the host's, at most 4")
     bar = "size of the ivshmem device's BAR, a power of two; default: 64M"
     size.add_argument("--ivshmem", type=_mebibytes, default=default.ivshmem_mib, metavar="SIZE", help=bar)
     more = "a directory that can be written in the lab; may be repeated"

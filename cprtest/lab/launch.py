@@ -38,11 +38,34 @@ _NOT_FOR_INSIDE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Size of the lab. ivshmem_mib: size of the ivshmem device's BAR, a power of two."""
+    """Size of the lab. cpus: None for what suits the host. ivshmem_mib: of the BAR, a power of two."""
 
     memory_mib: int = 6144
-    cpus: int = min(len(os.sched_getaffinity(0)), 4)
+    cpus: int | None = None
     ivshmem_mib: int = 64
+
+
+MOST = 4
+"""CPUs of a lab, or labs side by side, that tests make use of."""
+
+
+def side_by_side() -> int:
+    """How many labs run a number of tests fastest, at least one.
+
+    An emulated lab has one CPU (docs/lab.md), so there is one for each of the host's; they all have to fit
+    into the memory that is available. A lab on KVM has several CPUs, and is alone.
+    """
+    try:
+        accel, _ = _accelerator(installed.qemu())
+    except NotInstalled:
+        return 1  # and that one will say it
+    if accel == "kvm":
+        return 1
+    return max(1, min(MOST, _host_cpus(), _available_mib() // Settings().memory_mib))
+
+
+def _host_cpus() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def run(
@@ -120,7 +143,7 @@ def started(
             vmlinux=tree / "boot" / "vmlinux",
             run=directory,
             accel=accel,
-            cpus=settings.cpus,
+            cpus=settings.cpus or (1 if accel == "tcg" else min(_host_cpus(), MOST)),
             memory_mib=settings.memory_mib,
             devices=devices.qemu_options(assignable, cables),
             images=[(serial, image) for serial, image, _ in python],
@@ -190,13 +213,17 @@ def _outermost(directories: Sequence[Path]) -> list[Path]:
 
 
 def _check_memory(wanted_mib: int) -> None:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    available = next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable:"))
+    available = _available_mib()
     if available < wanted_mib:
         raise LabError(
             f"The lab needs {wanted_mib} MiB of memory and {available} MiB are available. "
             "Free some, or give it less with --memory."
         )
+
+
+def _available_mib() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _accelerator(qemu: Path) -> tuple[str, str]:

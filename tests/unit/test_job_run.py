@@ -19,6 +19,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from cprtest import paths
+from cprtest.limits import wait_until
 
 # A shell that starts pytest in the background makes it, and what it starts, ignore SIGINT.
 HEARS_INTERRUPTS = ("env", "--default-signal=INT")
@@ -178,6 +179,30 @@ def test_an_empty_suite_is_a_usage_error(checkout: Checkout) -> None:
     assert "suites are smoke" in output
 
 
+def test_labs_side_by_side_share_the_tests(checkout: Checkout) -> None:
+    status, output = checkout.run("--lane", "lab", "--labs", "2")
+    assert status == 0
+    assert "3 of 3 tests run in 2 labs side by side." in output
+    lines = [line.partition(" | ") for line in output.splitlines() if ".test_" in line and ": PASS" in line]
+    assert sorted((lab, line.split()[1].rstrip(":").rpartition(".")[2]) for lab, _, line in lines) == [
+        ("lab-1", "test_pass"),
+        ("lab-2", "test_needs_lab"),
+    ]
+    assert checkout.statuses() == {"test_pass": "PASS", "test_needs_lab": "PASS", "test_needs_moon": "CANCEL"}
+    assert [test["lane"] for test in checkout.report()["tests"]] == ["lab"] * 3
+    assert [lane["name"] for lane in checkout.report()["lanes"]] == ["lab", "lab"]
+
+
+def test_an_interrupt_ends_labs_side_by_side_with_one_report(checkout: Checkout) -> None:
+    process = checkout.start("matrix", "--lane", "lab", "--labs", "2")
+    wait_until("the sleeping process to run", checkout.left, 30)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output.count("Lane lab was interrupted by the user.") == 1
+    assert checkout.statuses()["test_b_long"] == "INTERRUPT"
+
+
 def test_a_lab_that_does_not_start_makes_its_tests_errors(checkout: Checkout) -> None:
     checkout.write("scripts/lab", "#!/bin/sh\necho 'the lab is broken' >&2\nexit 7\n")
     status, output = checkout.run("smoke")
@@ -193,8 +218,10 @@ def test_a_lab_that_does_not_start_makes_its_tests_errors(checkout: Checkout) ->
 def test_a_lab_that_dies_midway_is_no_success(checkout: Checkout) -> None:
     process = checkout.start("matrix", "--lane", "lab")
     # Avocado hears of a test's start a moment after the test has begun.
-    _wait_for(
-        lambda: checkout.left() and checkout.noted('"start", "name": "tests/functional/tiny.py:Slow.test_b')
+    wait_until(
+        "the long test to run",
+        lambda: checkout.left() and checkout.noted('"start", "name": "tests/functional/tiny.py:Slow.test_b'),
+        30,
     )
     avocado = _children(process.pid)
     assert len(avocado) == 1
@@ -207,13 +234,13 @@ def test_a_lab_that_dies_midway_is_no_success(checkout: Checkout) -> None:
         "test_c_later": "INTERRUPT",
     }
     assert "It was running when the Avocado job of lane lab was killed by signal 9" in output
-    _wait_for(lambda: not checkout.left())
+    wait_until("the sleeping process to end", lambda: not checkout.left(), 30)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_in_order_with_a_report(checkout: Checkout, number: signal.Signals) -> None:
     process = checkout.start("matrix", "--lane", "here")
-    _wait_for(checkout.left)
+    wait_until("the sleeping process to run", checkout.left, 30)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -231,10 +258,10 @@ def test_an_interrupt_ends_in_order_with_a_report(checkout: Checkout, number: si
 
 def test_a_killed_run_takes_its_tests_with_it(checkout: Checkout) -> None:
     process = checkout.start("matrix", "--lane", "here")
-    _wait_for(checkout.left)
+    wait_until("the sleeping process to run", checkout.left, 30)
     process.kill()
     process.communicate(timeout=60)
-    _wait_for(lambda: not checkout.left())
+    wait_until("the sleeping process to end", lambda: not checkout.left(), 30)
 
 
 def test_a_report_that_cannot_be_written_is_no_success(checkout: Checkout) -> None:
@@ -272,10 +299,3 @@ def _read(path: Path) -> bytes:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _wait_for(condition: Any, limit: float = 30.0) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, f"{condition} did not come true within {limit:g} s"
-        time.sleep(0.02)

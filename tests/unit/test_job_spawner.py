@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cprtest import paths
+from cprtest.limits import wait_until
 
 AVOCADO = Path(sys.prefix) / "bin" / "avocado"
 
@@ -136,27 +137,27 @@ def test_every_end_is_reported_once_and_leaves_nothing(job: Job, name: str, stat
 
 def test_a_dead_zygote_is_an_error_and_not_silence(job: Job) -> None:
     process = job.start("Case.test_hangs", "Case.test_pass")
-    _wait_for(job.left)
+    wait_until("the sleeping process to run", job.left, 30)
     zygote = _children(process.pid)
     assert len(zygote) == 1
     os.kill(zygote[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert output.count("ERROR: The process that tests are forked from (zygote") == 2, output
-    _wait_for(lambda: not job.left())
+    wait_until("the sleeping process to end", lambda: not job.left(), 30)
 
 
 def test_a_killed_job_takes_its_tests_with_it(job: Job) -> None:
     process = job.start("Case.test_hangs")
-    _wait_for(job.left)
+    wait_until("the sleeping process to run", job.left, 30)
     process.kill()
     process.communicate(timeout=60)
-    _wait_for(lambda: not job.left())
+    wait_until("the sleeping process to end", lambda: not job.left(), 30)
 
 
 def test_interrupt_ends_the_test_and_says_so(job: Job) -> None:
     process = job.start("Case.test_hangs", "Case.test_pass")
-    _wait_for(job.left)
+    wait_until("the sleeping process to run", job.left, 30)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert "INTERRUPTED: Test interrupted: by the user" in output
@@ -189,10 +190,3 @@ def _sleepers(mark: str) -> list[str]:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _wait_for(condition: Any, limit: float = 30.0) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, f"{condition} did not come true within {limit:g} s"
-        time.sleep(0.02)
