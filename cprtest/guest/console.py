@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Commands in the guest over its second serial port. Needs no network, and survives a hand-over.
+"""Commands in the guest over a virtio-serial port. Needs no network, and survives a hand-over.
 
 The other end is assets/guest/console-shell. One request is one line of printable ASCII:
 
@@ -9,9 +9,9 @@ One reply is the command's output as it is, between two markers that start with 
 
     \\x1e b ID STATUS SIZE \\n  OUTPUT  \\x1e e ID \\n
 
-\\x1e m \\n says that a request came through malformed. Markers are short because every byte is a VM exit.
+\\x1e m \\n says that a request came through malformed.
 
-A serial line has no acknowledgement, and a hand-over can cut a request or a reply anywhere: what the
+A port has no acknowledgement, and a hand-over can cut a request or a reply anywhere: what the
 source's socket still held is gone. Therefore the guest runs each ID once and keeps the last reply, and the
 host sends the same request again on the target's socket: it gets the reply, whether or not the command had
 run by then.
@@ -74,7 +74,7 @@ def find_reply(received: bytes, ident: str) -> Result | None:
 
 
 class ConsoleShell:
-    """Runs commands in the guest over `sock`, which is connected to the guest's second serial port.
+    """Runs commands in the guest over `sock`, which is connected to the guest's port `shell`.
 
     `run` is synchronous; one command at a time. The socket belongs to the caller.
     """
