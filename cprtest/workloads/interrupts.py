@@ -12,13 +12,8 @@ def count(guest: Guest, device: Passthrough) -> int:
     sysfs-bus-pci), else its INTx line is in irq.
     """
     listed = guest.run(
-        f"cd {device.guest_path} && (ls msi_irqs 2>/dev/null || cat irq); cat /proc/interrupts"
+        f"cd {device.guest_path} && for n in $(ls msi_irqs 2>/dev/null || cat irq); do "
+        'grep -E "^ *$n:" /proc/interrupts; done'
     )
-    lines = listed.splitlines()
-    heads = {line.strip() for line in lines if line.strip().isdigit()}
-    total = 0
-    for line in lines:
-        number, colon, rest = line.partition(":")
-        if colon and number.strip() in heads:
-            total += sum(int(word) for word in rest.split() if word.isdigit())
-    return total
+    words = [line.partition(":")[2].split() for line in listed.splitlines()]
+    return sum(int(word) for line in words for word in line if word.isdigit())
