@@ -52,6 +52,12 @@ def bound(address: str) -> Iterator[PciDevice]:
         run.note(returned=address)
 
 
+def msix_vectors(address: str) -> int:
+    """How many MSI-X vectors of a bound device its user has set up (drivers/vfio/pci/vfio_pci_intrs.c)."""
+    lines = Path("/proc/interrupts").read_text().splitlines()
+    return sum("vfio-msix[" in line and f"({address})" in line for line in lines)
+
+
 def bind(device: PciDevice, run: Run) -> str | None:
     """Bind `device` to vfio-pci, after writing that into the journal of `run`. Returns the driver it had.
 
