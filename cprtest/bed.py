@@ -8,6 +8,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,11 +21,16 @@ from cprtest.host.network import Network
 from cprtest.host.runs import Run
 from cprtest.machine import state
 from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Tap, ToolsDisk, Vsock
+from cprtest.machine.features import features
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec, Image
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
+from cprtest.provision.installed import Qemu
 from cprtest.transfer import Transfer
+
+MUTANT = "QEMU_CPR_FAULT"
+"""The environment variable that switches a fault of the mutants build on."""
 
 
 class TestBed:
@@ -35,7 +41,7 @@ class TestBed:
 
     __test__ = False  # pytest, this is no test
 
-    def __init__(self, qemu: Path, target_qemu: Path, directory: Path, workdir: Path) -> None:
+    def __init__(self, qemu: Qemu, target_qemu: Qemu, directory: Path, workdir: Path) -> None:
         self.qemu = qemu
         self.target_qemu = target_qemu
         self.machines: list[Machine] = []
@@ -85,6 +91,8 @@ class TestBed:
         passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default.
         """
+        if net is not None:
+            net = replace(net, cpr=features(self.qemu.binary).has("tap-cpr"))
         tools_disk = ToolsDisk(installed.guest_image().tools) if tools else None
         devices = tuple(device for device in (net, disk, tools_disk) if device is not None)
         if net is not None:
@@ -92,7 +100,7 @@ class TestBed:
             self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
         spec = GuestSpec(_image(), accel or self._best_accel(), memory_mib, vcpus, devices)
         before = len(self.machines)
-        saved = state.ensure(spec.shape(self.qemu), lambda directory: self._boot_cold(spec, directory))
+        saved = state.ensure(spec.shape(self.qemu.binary), lambda directory: self._boot_cold(spec, directory))
         del self.machines[before:]  # one that was saved has ended, and its log is kept with the state
         machine = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
         machine.ready()
@@ -138,22 +146,22 @@ class TestBed:
 
     def _qemu_img(self, *arguments: str) -> None:
         """qemu-img of the same build as QEMU, or else of the stock build."""
-        beside = self.qemu.with_name("qemu-img")
+        beside = self.qemu.binary.with_name("qemu-img")
         program = beside if beside.exists() else installed.qemu().with_name("qemu-img")
         done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
             raise CprError(f"`qemu-img {' '.join(arguments)}` failed: {done.stdout}{done.stderr}".strip())
 
     def _boot_cold(self, spec: GuestSpec, directory: Path) -> Machine:
-        """Boot a guest from its kernel, to be saved; it answers on its console."""
-        machine = self._start(self.qemu, spec, directory, "source")
+        """Boot a guest from its kernel, to be saved, without any fault; it answers on its console."""
+        machine = self._start(Qemu(self.qemu.binary), spec, directory, "source")
         machine.ready()
         Guest(machine, spec).run("true", seconds=40)
         return machine
 
     def _start(
         self,
-        qemu: Path,
+        qemu: Qemu,
         spec: GuestSpec,
         directory: Path,
         actor: str,
@@ -161,13 +169,21 @@ class TestBed:
         extra: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
     ) -> Machine:
-        popen = self._network.namespace.popen if self._network else subprocess.Popen
-        machine = Machine(qemu, spec, directory, actor=actor, extra=extra, pass_fds=pass_fds, popen=popen)
+        machine = Machine(
+            qemu.binary,
+            spec,
+            directory,
+            actor=actor,
+            extra=extra,
+            pass_fds=pass_fds,
+            popen=self._network.namespace.popen if self._network else subprocess.Popen,
+            environment={MUTANT: qemu.mutant} if qemu.mutant else {},
+        )
         self.machines.append(machine)
         return machine
 
     def _best_accel(self) -> str:
-        return "tcg" if needs.unmet(["kvm"], self.qemu) else "kvm"
+        return "tcg" if needs.unmet(["kvm"], self.qemu.binary) else "kvm"
 
     def _plugged(self, roles: Sequence[str], vsock: bool) -> list[Plugged]:
         devices: list[Plugged] = []

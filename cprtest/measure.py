@@ -24,7 +24,8 @@ def sample(vhost: bool) -> dict[str, float]:
     """One guest from saved state: seconds from QEMU's start to each first answer."""
     with tempfile.TemporaryDirectory(prefix="cpr-measure-") as scratch:
         directory = Path(scratch)
-        with TestBed(installed.qemu(), installed.qemu(), directory, directory) as bed:
+        qemu = installed.under_test()
+        with TestBed(qemu, qemu, directory, directory) as bed:
             guest = bed.boot(net=Tap() if vhost else None)
             start = guest.machine.started
             result = {}

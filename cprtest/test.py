@@ -27,7 +27,8 @@ class CprTest(avocado.Test):  # type: ignore[misc]
     """Base of all functional tests.
 
     A test boots a guest, transfers it, and asserts. Everything it makes is ended in tearDown, whatever
-    happened before. Avocado parameters: qemu_bin, target_qemu_bin (default: the stock build).
+    happened before. Avocado parameters: qemu_bin, target_qemu_bin, as the options of scripts/run (default:
+    the reference build).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -38,20 +39,17 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         self._bed: TestBed | None = None
 
     def setUp(self) -> None:
-        qemu = self._binary("qemu_bin") or installed.qemu()
-        reasons = needs.unmet(needs.declared(type(self), self._testMethodName), qemu)
+        qemu = installed.under_test(self.params.get("qemu_bin"))
+        reasons = needs.unmet(needs.declared(type(self), self._testMethodName), qemu.binary)
         if reasons:
             self.cancel(" ".join(reasons))
-        target = self._binary("target_qemu_bin") or qemu
+        other = self.params.get("target_qemu_bin")
+        target = installed.under_test(other) if other else qemu
         self._bed = TestBed(qemu, target, Path(self.logdir), Path(self.workdir))
 
     def tearDown(self) -> None:
         if self._bed is not None:
             self._bed.close()
-
-    def _binary(self, parameter: str) -> Path | None:
-        value = self.params.get(parameter)
-        return Path(value) if value else None
 
     @property
     def bed(self) -> TestBed:
@@ -100,7 +98,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         return judged
 
     def _build(self) -> tuple[tuple[int, ...], frozenset[str]]:
-        build: Features = features(self.bed.qemu)
+        build: Features = features(self.bed.qemu.binary)
         return build.version, build.names
 
     def _describe(self, failure: BaseException) -> str:

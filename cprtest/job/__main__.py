@@ -16,17 +16,23 @@ from cprtest.paths import CHECKOUT, VENV
 def main(words: list[str]) -> int:
     """Returns the exit status only if the run does not come about."""
     try:
-        arguments.parse(words)
+        asked = arguments.parse(words)
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
-    try:
-        setup = subprocess.run([CHECKOUT / "scripts" / "setup"], stdin=subprocess.DEVNULL, check=False)
-    except KeyboardInterrupt:
-        return 1
-    if setup.returncode != 0:
-        print("Set-up did not work (see above), so no test was run.", file=sys.stderr)
-        return 1
+    scripts = CHECKOUT / "scripts"
+    steps = [[str(scripts / "setup")]]
+    steps += [[str(scripts / "build-qemu"), name] for name in sorted(asked.flavours())]
+    for step in steps:
+        try:
+            # its progress is on standard error; the path that build-qemu prints is of no use here
+            out = subprocess.DEVNULL if len(step) > 1 else None
+            done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, check=False)
+        except KeyboardInterrupt:
+            return 1
+        if done.returncode != 0:
+            print("Set-up did not work (see above), so no test was run.", file=sys.stderr)
+            return 1
     python = str(VENV / "bin" / "python")
     os.environ["PYTHONWARNINGS"] = "ignore:pkg_resources is deprecated:UserWarning"
     sys.stdout.flush()

@@ -8,16 +8,18 @@ from typing import NoReturn
 
 from cprtest.errors import UsageError
 from cprtest.job import binary, suites
+from cprtest.provision.qemu_source import build_of, named
 
 LANES = ("auto", "here", "lab")
 
 
 @dataclass(frozen=True)
 class Qemu:
-    """A QEMU binary of the user's."""
+    """A QEMU of the user's. word: its path, or the name of a build of ours, of that flavour."""
 
-    path: Path
+    word: str
     version: str
+    flavour: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,14 @@ class Arguments:
     avocado: tuple[str, ...]
     problems: tuple[str, ...]
 
-    def parameters(self) -> dict[str, Path]:
+    def parameters(self) -> dict[str, str]:
         """The Avocado parameters that tell tests which QEMU to use."""
         given = {"qemu_bin": self.qemu, "target_qemu_bin": self.target_qemu}
-        return {name: qemu.path for name, qemu in given.items() if qemu is not None}
+        return {name: qemu.word for name, qemu in given.items() if qemu is not None}
+
+    def flavours(self) -> set[str]:
+        """The builds of ours that the user named."""
+        return {qemu.flavour for qemu in (self.qemu, self.target_qemu) if qemu and qemu.flavour}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +68,9 @@ def parse(words: list[str]) -> Arguments:
         "suite", nargs="?", default="smoke", help=f"{', '.join(suites.SUITES)} (default: smoke)"
     )
     parser.add_argument(
-        "--qemu", metavar="BIN", help="QEMU under test, 10.0 or later (default: our own build)"
+        "--qemu",
+        metavar="BIN",
+        help="QEMU under test: a binary, 10.0 or later, or stock, reference (default), mutants:NAME",
     )
     parser.add_argument(
         "--target-qemu", metavar="BIN", help="another QEMU for the target (default: as --qemu)"
@@ -111,7 +119,13 @@ def _positive(text: str) -> int:
 
 
 def _qemu(option: str, name: str | None) -> Qemu | None:
-    return None if name is None else Qemu(*binary.checked(option, name))
+    if name is None:
+        return None
+    build = named(name)
+    if build is not None:
+        return Qemu(name, f"{build_of(build.flavour).version}, our build", build.flavour)
+    path, version = binary.checked(option, name)
+    return Qemu(str(path), version)
 
 
 def _results(given: Path | None) -> Path | None:

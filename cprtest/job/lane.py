@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from cprtest import paths
 from cprtest.errors import CprError
@@ -46,7 +46,7 @@ class Job:
     references: list[str]
     tags: tuple[str, ...]
     directory: Path
-    parameters: dict[str, Path]
+    parameters: dict[str, str]
     extra: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
@@ -64,12 +64,32 @@ class Job:
         for name, value in self.parameters.items():
             words += ["--mux-inject", f"/run:{name}:{value}"] if with_variants else ["-p", f"{name}={value}"]
         words += ["--job-results-dir", str(self.directory), *self.extra]
-        inside = ["env", f"--chdir={paths.CHECKOUT}", f"PYTHONWARNINGS={_QUIET}", *words]
-        lab = [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--writable", str(self.directory), "--"]
-        return inside if self.lane == "here" else [*lab, *inside]
+        return in_lane(self.lane, self.directory, words)
 
 
-def run(jobs: Sequence[Job]) -> list[Ended]:
+class Runnable(Protocol):
+    """What `run` can run: a Job, or anything else that has a lane and a directory."""
+
+    @property
+    def lane(self) -> str:
+        """here or lab."""
+
+    @property
+    def directory(self) -> Path:
+        """Its own; the name is the prefix of its output where several run side by side."""
+
+    def command(self) -> list[str]:
+        """Program and arguments, the lab's included."""
+
+
+def in_lane(lane: str, directory: Path, words: list[str]) -> list[str]:
+    """The command that runs `words` from the checkout in a lane, where `directory` can be written."""
+    inside = ["env", f"--chdir={paths.CHECKOUT}", f"PYTHONWARNINGS={_QUIET}", *words]
+    lab = [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--writable", str(directory), "--"]
+    return inside if lane == "here" else [*lab, *inside]
+
+
+def run(jobs: Sequence[Runnable]) -> list[Ended]:
     """Run the jobs side by side. An interrupt is passed on once to each; a second one kills.
 
     The output of one job is ours; of several, it is printed line by line, with the job's directory as prefix.
@@ -104,7 +124,7 @@ def run(jobs: Sequence[Job]) -> list[Ended]:
     return [Ended(job.lane, status, interrupted) for job, status in zip(jobs, statuses, strict=True)]
 
 
-def _start(job: Job, shared: bool) -> "subprocess.Popen[bytes]":
+def _start(job: Runnable, shared: bool) -> "subprocess.Popen[bytes]":
     words = job.command()
     job.directory.mkdir(parents=True, exist_ok=True)
     try:

@@ -168,7 +168,7 @@ def _merged(names: list[str], progress: Progress) -> list[Result]:
 def _chosen(asked: arguments.Arguments) -> dict[str, str]:
     """The user's own QEMU binaries, as versions."""
     given = {"QEMU under test": asked.qemu, "QEMU of the target": asked.target_qemu}
-    return {name: f"{qemu.version} ({qemu.path})" for name, qemu in given.items() if qemu}
+    return {name: f"{qemu.version} ({qemu.word})" for name, qemu in given.items() if qemu}
 
 
 def _results_directory(asked: Path | None) -> Path:

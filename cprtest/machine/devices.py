@@ -40,13 +40,15 @@ def option(name: str, value: dict[str, Any]) -> list[str]:
 class Tap:
     """A virtio-net NIC on a tap that QEMU opens by name in the test's network namespace.
 
-    Released QEMU preserves no tap descriptor: the target opens queues of its own, which the
-    kernel allows only on a multi-queue tap. So the netdev asks for 2 queues at least.
+    cpr: its descriptors travel to the target; the bed says so for a QEMU that can do it. Released QEMU
+    preserves no tap descriptor: the target opens queues of its own, which the kernel allows only on a
+    multi-queue tap. So without cpr the netdev asks for 2 queues at least.
     """
 
     vhost: bool = True
     queues: int = 1
     index: int = 0
+    cpr: bool = False
 
     @property
     def id(self) -> str:
@@ -60,7 +62,7 @@ class Tap:
     @property
     def netdev_queues(self) -> int:
         """Queue pairs that the back end opens, in each QEMU."""
-        return max(2, self.queues)
+        return self.queues if self.cpr else max(2, self.queues)
 
     def backend(self) -> list[str]:
         return option(
@@ -73,6 +75,7 @@ class Tap:
                 "downscript": "no",
                 "queues": self.netdev_queues,
                 "vhost": self.vhost,
+                **({"cpr": True} if self.cpr else {}),
             },
         )
 

@@ -23,7 +23,7 @@ from cprtest.limits import stretched
 OLDEST = (10, 0)
 """The first release with cpr-transfer (docs/devel/migration/CPR.rst)."""
 
-_FORMAT = 1
+_FORMAT = 2
 _GREETING_LIMIT = 10.0
 _ANSWER_LIMIT = 10.0
 _QUESTIONS: dict[str, dict[str, Any]] = {
@@ -33,16 +33,17 @@ _QUESTIONS: dict[str, dict[str, Any]] = {
     "query-kvm": {},
     "query-qmp-schema": {},
     "qom-list-types": {"implements": "device", "abstract": False},
-    # The schema says nothing of VFIO. This event came together with VFIO's part of cpr (10.1), so
-    # a build that knows it has that part, whatever version it calls itself.
-    "trace-event-get-state": {"name": "vfio_cpr_find_device"},
+    # The schema says nothing of VFIO and of the order of things. Trace events do: a build that can tell
+    # of something does it, whatever version it calls itself.
+    "trace-event-get-state": {"name": "*_cpr_*"},
     "quit": {},
 }
 
 
 @dataclass(frozen=True)
 class Features:
-    """One QEMU binary. `names`: migration modes, capabilities and parameters, kvm, tcg, vfio-cpr.
+    """One QEMU binary. `names`: migration modes, capabilities and parameters, kvm, tcg, vfio-cpr,
+    tap-cpr (-netdev tap,cpr=on), and its trace events about cpr as trace:NAME.
 
     `text` is how it names its version; `devices` what -device accepts; `build_id` the linker's hash
     of it (None when it was built without).
@@ -120,8 +121,11 @@ def _ask(qemu: Path) -> Features:
     names |= set(schema.values("migrate-set-capabilities", "capabilities", "capability"))
     if answers["query-kvm"].get("present"):
         names.add("kvm")
-    if "vfio-pci" in devices and (answers["trace-event-get-state"] or numbers >= (10, 1)):
+    names |= {f"trace:{event['name']}" for event in answers["trace-event-get-state"]}
+    if "vfio-pci" in devices and ("trace:vfio_cpr_find_device" in names or numbers >= (10, 1)):
         names.add("vfio-cpr")
+    if "cpr" in schema.branch("netdev_add", "tap"):
+        names.add("tap-cpr")
     return Features(
         numbers, text, build_id(qemu), modes, frozenset(names), frozenset(schema.commands), devices
     )
@@ -137,6 +141,12 @@ class _Schema:
     def arguments(self, command: str) -> list[str]:
         """Names of the command's arguments."""
         return [m["name"] for m in self._types.get(self.commands.get(command), {}).get("members", [])]
+
+    def branch(self, command: str, case: str) -> list[str]:
+        """Names of the arguments that the command has in `case` of the one that tells its cases apart."""
+        variants = self._types.get(self.commands.get(command), {}).get("variants", [])
+        kind = next((variant["type"] for variant in variants if variant["case"] == case), None)
+        return [m["name"] for m in self._types.get(kind, {}).get("members", [])]
 
     def values(self, command: str, *path: str) -> list[str]:
         """The words allowed where `path` (argument, member of it, ...) leads; none if it leads nowhere."""

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ TRACE_EVENTS = (
     "vhost_dev_start",
     "vhost_dev_stop",
     "vhost_dev_cleanup",
+    "migration_cpr_*",
+    "vhost_cpr_*",
+    "tap_cpr_*",
     "vfio_cpr_*",
     "vfio_pci_reset",
     "vfio_intx_enable",
@@ -77,7 +80,7 @@ class Machine:
     """A QEMU process. `actor` is "source" or "target": which one it is in the current transfer.
 
     `directory` receives ACTOR.log, ACTOR.trace, qmp.log and console.log. `popen` starts it, in the
-    test's network namespace if it has one.
+    test's network namespace if it has one. `environment` is added to ours.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Machine:
         extra: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
         popen: Callable[..., "subprocess.Popen[bytes]"] = subprocess.Popen,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.qemu = qemu
         self.spec = spec
@@ -128,6 +132,7 @@ class Machine:
                 stdout=log,
                 stderr=log,
                 pass_fds=[*(s.fileno() for s in theirs), *pass_fds],
+                env={**os.environ, **(environment or {})},
             )
         self.qmp.connect(qmp_ours)
 

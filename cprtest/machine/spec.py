@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cprtest.machine.devices import Device, Plugged, option, root_port
+from cprtest.provision.installed import family
 
 # Root ports for devices that are plugged into a running guest (see devices.Plugged).
 ROOT_PORTS = 6
@@ -80,7 +81,7 @@ class GuestSpec:
         """A key of everything the guest and its saved state depend on, `qemu`'s identity included."""
         stat = qemu.stat()
         identity: dict[str, Any] = {
-            "qemu": [str(qemu), stat.st_size, stat.st_mtime_ns],
+            "qemu": family(qemu) or [str(qemu), stat.st_size, stat.st_mtime_ns],
             "image": self.image.ident,
             "arguments": self.image.arguments,
             "machine": [self.accel, self.memory_mib, self.vcpus, _root_ports()],

@@ -8,7 +8,7 @@ from pathlib import Path
 from cprtest.errors import NotInstalled
 from cprtest.paths import ASSETS, CHECKOUT, VENV, cache_dir
 from cprtest.provision.files import digest, read_record
-from cprtest.provision.qemu_source import build_of
+from cprtest.provision.qemu_source import DEFAULT, LAB, build_of, named
 
 KERNEL_PACKAGE = "linux-image-amd64"
 SUITE = "trixie"
@@ -74,12 +74,39 @@ def guest_image() -> GuestImage:
     return GuestImage(base / "initrd.img", base / "tools.erofs", base / "id_ed25519", base.name)
 
 
-def qemu(flavour: str = "stock") -> Path:
+def qemu(flavour: str = LAB) -> Path:
     """The qemu-system-x86_64 of a flavour. Raises NotInstalled, or UsageError for an unknown flavour."""
     binary = build_of(flavour).binary
     if not binary.exists():
         raise NotInstalled(f"QEMU {flavour} is not built yet: run `scripts/build-qemu {flavour}`.")
     return binary
+
+
+def family(binary: Path) -> str | None:
+    """The version that a build of ours was made from; None for a QEMU of the user's.
+
+    The series of ours change no device's state: builds of one family load each other's saved guests.
+    """
+    record = read_record(binary.parent.parent / "build.json", "versions") or {}
+    version = record.get("versions", {}).get("qemu")
+    return None if version is None else str(version)
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """A QEMU to test. mutant: the fault that is switched on in it, a mutants build; "" for none."""
+
+    binary: Path
+    mutant: str = ""
+
+
+def under_test(word: str | None = None) -> Qemu:
+    """The QEMU that a user calls `word`: a path, stock, reference or mutants:MUTANT.
+
+    Raises NotInstalled, and UsageError for a mutant that there is not.
+    """
+    name = named(word or DEFAULT)
+    return Qemu(qemu(name.flavour), name.mutant) if name else Qemu(Path(word or ""))
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,39 @@ from cprtest.provision.files import digest
 
 FLAVOURS = ("stock", "reference", "mutants")
 
+LAB = "stock"
+"""What the lab runs on: never a QEMU under test."""
+
+DEFAULT = "reference"
+"""The QEMU under test unless the user says otherwise."""
+
+MUTANTS = ASSETS / "qemu" / "mutants" / "mutants.toml"
+"""The faults that the mutants build can be told to have, a table each."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A QEMU by its name: a flavour, or `mutants:MUTANT`, the mutants build with one fault switched on."""
+
+    flavour: str
+    mutant: str = ""
+
+
+def named(word: str) -> Name | None:
+    """What `word` names, or None if it is a binary's path. Raises UsageError for a mutant there is not."""
+    flavour, colon, mutant = word.partition(":")
+    if flavour not in FLAVOURS or (colon and flavour != "mutants"):
+        return None
+    build_of(flavour)
+    if mutant and mutant not in mutants():
+        raise UsageError(f"there is no mutant {mutant!r}: `scripts/mutants --list` lists them.")
+    return Name(flavour, mutant)
+
+
+def mutants() -> dict[str, dict[str, Any]]:
+    """The faults of the mutants build by name: phase, summary, seen, corpus, needs, side."""
+    return tomllib.loads(MUTANTS.read_text(encoding="utf-8")) if MUTANTS.exists() else {}
+
 
 @dataclass(frozen=True)
 class Build:
@@ -43,9 +76,10 @@ def build_of(flavour: str, assets: Path = ASSETS / "qemu") -> Build:
     """Describe a flavour's build. Raises UsageError for one that there is not, or not yet."""
     if flavour not in FLAVOURS:
         raise UsageError(f"there is no QEMU flavour {flavour!r}: it is one of {', '.join(FLAVOURS)}.")
-    patches = sorted((assets / flavour).glob("*.patch"))
-    if flavour != "stock" and not patches:
-        raise UsageError(f"the {flavour} build of QEMU is not there yet: only stock can be built.")
+    parts = {"stock": [], "reference": ["reference"], "mutants": ["reference", "mutants"]}[flavour]
+    patches = [patch for part in parts for patch in sorted((assets / part).glob("*.patch"))]
+    if parts and not list((assets / parts[-1]).glob("*.patch")):
+        raise UsageError(f"the {flavour} build of QEMU is not there yet.")
     pins: dict[str, Any] = tomllib.loads((assets / "source.toml").read_text(encoding="utf-8"))
     inputs = digest([assets / "source.toml", *patches, _host()])
     return Build(

@@ -18,17 +18,18 @@ from cprtest.errors import CprError, NotInstalled, UsageError
 from cprtest.paths import CHECKOUT, VENV, cache_dir
 from cprtest.provision import installed, packages, processes, progress, venv
 from cprtest.provision.files import locked, write_record
-from cprtest.provision.qemu_source import FLAVOURS, build_of
+from cprtest.provision.qemu_source import DEFAULT, FLAVOURS, LAB, build_of
 
 LOCK = "setup"
 
 
-def nothing_to_do(flavour: str = "stock") -> bool:
+def nothing_to_do(flavours: Sequence[str] = (LAB, DEFAULT)) -> bool:
     """Is everything there? Reads a few files and asks dpkg; takes a fraction of a second."""
     names = packages.wanted(packages.LIST.read_text(encoding="utf-8"))
     try:
         installed.guest_image()
-        installed.qemu(flavour)
+        for flavour in flavours:
+            installed.qemu(flavour)
     except NotInstalled:
         return False
     return venv.current() and len(packages.installed(names)) == len(names)
@@ -41,8 +42,8 @@ def first_stage() -> None:
     write_record(cache_dir() / "installed" / "host.json", {"versions": host})
 
 
-def second_stage(flavour: str, refresh: bool) -> Path:
-    """Kernel, guest image and QEMU; returns QEMU's path. Runs in the venv."""
+def second_stage(flavours: Sequence[str], refresh: bool) -> Path:
+    """Kernel, guest image and QEMUs; returns the path of the last QEMU. Runs in the venv."""
     from cprtest.provision import kernel, qemu  # noqa: PLC0415 - not needed when there is nothing to do
 
     def guest() -> None:
@@ -51,8 +52,8 @@ def second_stage(flavour: str, refresh: bool) -> Path:
 
     results: list[Path] = []
     with progress.shown():
-        side_by_side(guest, lambda: results.append(qemu.ensure(flavour)))
-    return results[0]
+        side_by_side(guest, lambda: results.extend(map(qemu.ensure, flavours)))
+    return results[-1]
 
 
 def build_guest_image(refresh: bool) -> None:
@@ -84,14 +85,14 @@ def side_by_side(*jobs: Callable[[], None]) -> None:
             raise
 
 
-def _run(flavour: str, refresh: bool) -> Path:
+def _run(flavours: Sequence[str], refresh: bool) -> Path:
     """Do what is missing; the second stage is a new process, of the venv's Python."""
-    if not refresh and nothing_to_do(flavour):
-        return build_of(flavour).binary
+    if not refresh and nothing_to_do(flavours):
+        return build_of(flavours[-1]).binary
     with locked(LOCK):
         first_stage()
         if Path(sys.prefix) == VENV:
-            return second_stage(flavour, refresh)
+            return second_stage(flavours, refresh)
     sys.stderr.flush()
     os.chdir(CHECKOUT)
     python = str(VENV / "bin" / "python")
@@ -139,9 +140,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     def action() -> int:
-        flavour = getattr(options, "flavour", "stock")
-        build_of(flavour)
-        path = _run(flavour, getattr(options, "refresh", False))
+        flavours = [options.flavour] if options.command == "build-qemu" else [LAB, DEFAULT]
+        for flavour in flavours:
+            build_of(flavour)
+        path = _run(flavours, getattr(options, "refresh", False))
         if options.command == "build-qemu":
             print(path)
         return 0

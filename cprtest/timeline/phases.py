@@ -54,17 +54,21 @@ RULES = (
         (Mark("source", "vm_stop_flush_all"),),
     ),
     # SETUP notifiers have no trace point of their own in released QEMU. They run between the connection
-    # of the main channel and the stop (10.2); the reference build traces them.
+    # of the main channel and the stop (10.2). The reference runs them after the stop, and traces both.
     Rule(
         "setup",
-        (Mark("source", "migration_notifiers_setup"), Mark("source", "migration_set_outgoing_channel")),
+        (Mark("source", "migration_cpr_stop"), Mark("source", "migration_set_outgoing_channel")),
         (
-            Mark("source", "migration_notifiers_setup_end"),
+            Mark("source", "migration_cpr_setup"),
             Mark("source", "runstate_set", "(finish-migrate)"),
             Mark("source", "migration_thread_setup_complete"),
         ),
     ),
-    Rule("release", (Mark("source", "VHOST_RESET_OWNER"),), (Mark("source", "VHOST_RESET_OWNER"),)),
+    Rule(
+        "release",
+        (Mark("source", "VHOST_RESET_OWNER"), Mark("source", "vhost_cpr_release")),
+        (Mark("source", "migration_cpr_setup"), Mark("source", "VHOST_RESET_OWNER")),
+    ),
     Rule("handover", (Mark("source", "cpr_state_save"),), (Mark("target", "cpr_state_load"),)),
     Rule(
         "acquire",
@@ -91,7 +95,11 @@ RULES = (
             Mark("source", "migrate_set_state", "cancelled"),
             Mark("source", "MIGRATION", "failed"),
         ),
-        (Mark("source", "RESUME"), Mark("source", "migration_cleanup")),
+        (
+            Mark("source", "migration_cpr_resume"),
+            Mark("source", "RESUME"),
+            Mark("source", "migration_cleanup"),
+        ),
     ),
 )
 

@@ -53,19 +53,18 @@ class Vfio(CprTest):
     @needs("kvm", "vhost-net", "tun", "netns", "vfio:virtio-net", "vfio:nvme", "vfio:igb-vf", "vfio:ivshmem")
     def test_everything_together(self):
         """vhost-net NIC, disk and four passthrough devices cross in one hand-over."""
-        net = Tap(vhost=True)
         roles = ("virtio-net", "nvme", "igb-vf", "ivshmem")
-        guest = self.boot(net=net, disk=self.disk(), passthrough=roles)
+        guest = self.boot(net=Tap(vhost=True), disk=self.disk(), passthrough=roles)
         stream = echo.tcp(guest, self.network)
         data = DiskData(guest, size_mib=1)
         devices = self.exercisers(guest)
-        assert_in_use(guest.machine.pid, net.netdev_queues, stream.wait_progress)
+        assert_in_use(guest.machine.pid, guest.vhost_queues, stream.wait_progress)
         outcome = self.transfer(guest)
         outcome.assert_completed()
         for device in devices:
             device.exercise()
         data.check()
-        assert_in_use(outcome.target.pid, net.netdev_queues, stream.wait_progress)
+        assert_in_use(outcome.target.pid, guest.vhost_queues, stream.wait_progress)
         stream.stop()
 
     def devices_cross(self, *roles: str):

@@ -7,6 +7,7 @@ run deals with lanes, not the lab.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -98,7 +99,7 @@ class Checkout:
                 sys.executable,
                 "-m",
                 "cprtest.job.run",
-                *words,
+                *(words if "--labs" in words else (*words, "--labs", "1")),
                 "--results",
                 str(self.results),
             ],
@@ -183,7 +184,7 @@ def test_labs_side_by_side_share_the_tests(checkout: Checkout) -> None:
     status, output = checkout.run("--lane", "lab", "--labs", "2")
     assert status == 0
     assert "3 of 3 tests run in 2 labs side by side." in output
-    lines = [line.partition(" | ") for line in output.splitlines() if ".test_" in line and ": PASS" in line]
+    lines = [line.partition(" | ") for line in output.splitlines() if re.search(r"test_\w+:  PASS", line)]
     assert sorted((lab, line.split()[1].rstrip(":").rpartition(".")[2]) for lab, _, line in lines) == [
         ("lab-1", "test_pass"),
         ("lab-2", "test_needs_lab"),
