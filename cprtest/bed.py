@@ -27,7 +27,7 @@ from cprtest.machine.spec import GuestSpec, Image
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
-from cprtest.transfer import Transfer
+from cprtest.transfer import Fault, Transfer
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
@@ -112,8 +112,8 @@ class TestBed:
             guest.plug(device)
         return guest
 
-    def transfer(self, guest: Guest, *, keep_source: bool = False) -> Outcome:
-        """Hand `guest` over to a new QEMU and judge how it ended.
+    def transfer(self, guest: Guest, *, keep_source: bool = False, fault: Fault | None = None) -> Outcome:
+        """Hand `guest` over to a new QEMU and judge how it ended. `fault` strikes on the way.
 
         When the target has the guest the source is ended, as management software would do, unless
         `keep_source`. `guest` follows the survivor.
@@ -126,12 +126,14 @@ class TestBed:
         def start_target(extra: list[str], fds: list[int]) -> Machine:
             return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
 
-        outcome = Transfer(source, start_target, directory, self._scratch / str(number)).run()
+        outcome = Transfer(source, start_target, directory, self._scratch / str(number)).run(fault)
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)
             if not keep_source:
                 source.quit()
+        else:
+            outcome.target.kill()
         return outcome
 
     def disk(self, size_mib: int = 64, format: str = "raw") -> Disk:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cprtest.machine.process import Machine
-from cprtest.timeline.timeline import Timeline
+from cprtest.timeline.timeline import Timeline, tag
 
 # survivor -> status
 STATUS = {"target": "completed", "source": "rolled-back", "none": "lost", "both": "split"}
@@ -32,6 +32,7 @@ class Outcome:
     error: str
     messages: dict[str, str]
     checks: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[dict[str, Any]] = field(default_factory=list)
     known_defect: str | None = None
 
     @property
@@ -50,13 +51,33 @@ class Outcome:
     def _assert(self, survivor: str, *reported: str) -> None:
         message = ""
         if self.survivor != survivor:
-            message = f"expected the {survivor} to have the guest, and {self.survivor} has it"
+            reached = tag(self.timeline.last() or "stop")
+            message = f"expected the {survivor} to have the guest, and {self.survivor} has it {reached}"
         elif self.reported not in reported:
-            message = f"the {survivor} has the guest, but the source reports {self.reported}"
+            phase = "complete" if survivor == "target" else "rollback"
+            message = f"the {survivor} has the guest, but the source reports {self.reported} {tag(phase)}"
+        else:
+            message = self._resumed_once(survivor)
         self.checks.append({"name": f"survivor is {survivor}", "ok": not message, "message": message})
         self.write()
         if message:
             raise AssertionError(f"{message}; {self.describe()}")
+
+    def _resumed_once(self, survivor: str) -> str:
+        """A sentence if a side resumed the guest that should not, or the survivor did so too often."""
+        count = {
+            (side, name): sum(event.actor == side and event.name == name for event in self.timeline.events)
+            for side in ("source", "target")
+            for name in ("STOP", "RESUME")
+        }
+        phase = tag("resume" if survivor == "target" else "rollback")
+        other = "source" if survivor == "target" else "target"
+        if count[other, "RESUME"]:
+            return f"the {survivor} has the guest, but the {other} had resumed it, too {phase}"
+        wanted = count["source", "STOP"] if survivor == "source" else 1
+        if count[survivor, "RESUME"] > wanted:
+            return f"the {survivor} resumed the guest {count[survivor, 'RESUME']} times {phase}"
+        return ""
 
     def describe(self) -> str:
         """One line of what was seen, and where the evidence lies."""
@@ -73,7 +94,7 @@ class Outcome:
         data = {
             "status": self.status,
             "survivor": self.survivor,
-            "faults": [],
+            "faults": self.faults,
             "checks": self.checks,
             "known_defect": self.known_defect,
             "states": self.states,

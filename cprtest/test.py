@@ -18,6 +18,7 @@ from cprtest.machine.devices import Disk, Tap
 from cprtest.machine.features import Features, features
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
+from cprtest.transfer import Fault
 
 # Measured here, where the process that all tests are forked from imports this, and inherited by them.
 patience()
@@ -70,9 +71,9 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         """A fresh disk for the guest; arguments as in TestBed.disk."""
         return self.bed.disk(**disk)
 
-    def transfer(self, guest: Guest, *, keep_source: bool = False) -> Outcome:
+    def transfer(self, guest: Guest, *, keep_source: bool = False, fault: Fault | None = None) -> Outcome:
         """Hand `guest` over to a new QEMU and judge how it ended; see TestBed.transfer."""
-        outcome = self.bed.transfer(guest, keep_source=keep_source)
+        outcome = self.bed.transfer(guest, keep_source=keep_source, fault=fault)
         self.log.info("%s: %s", outcome.status, outcome.describe())
         return outcome
 

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from cprtest.errors import CprError
 from cprtest.limits import wait_until
@@ -17,6 +18,20 @@ from cprtest.outcome import Outcome
 from cprtest.timeline.timeline import Timeline
 
 _ENDED = ("completed", "failed", "cancelled")
+
+
+class Fault(Protocol):
+    """A failure to inject (cprtest/faults): name, the phase and side in which it strikes."""
+
+    name: str
+    phase: str
+    side: str
+
+    def prepare(self, transfer: "Transfer") -> None:
+        """What has to be done before `migrate`."""
+
+    def strike(self, transfer: "Transfer") -> None:
+        """What has to be done after `migrate` has returned."""
 
 
 class Transfer:
@@ -55,7 +70,7 @@ class Transfer:
             channel("cpr", {"type": "unix", "path": str(cpr_path)}),
         ]
 
-    def run(self) -> Outcome:
+    def run(self, fault: Fault | None = None) -> Outcome:
         """Hand the guest over, wait until everything has settled, and say how it ended."""
         source = self.source
         source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
@@ -65,14 +80,23 @@ class Transfer:
         self._since = len(source.qmp.events)
         self._start = time.monotonic_ns()
         refusal = ""
+        if fault:
+            fault.prepare(self)
         try:
             source.qmp.command("migrate", channels=self.channels, seconds=60)
         except CommandFailed as error:
             refusal = str(error)
+        if fault and not refusal:
+            fault.strike(self)
         if not refusal:
             wait_until("the transfer to end", self._ended, 30, self._progress)
         self._settle()
-        return self._outcome(refusal)
+        outcome = self._outcome(refusal)
+        if fault:
+            about = {"name": fault.name, "phase": fault.phase, "side": fault.side, "struck": not refusal}
+            outcome.faults.append(about)
+            outcome.write()
+        return outcome
 
     def _reported(self) -> str:
         """The last migration status that the source announced."""

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The timeline of one transfer: events in their phases, and assertions about their order."""
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cprtest.timeline.event import Event, write_events
 from cprtest.timeline.phases import PHASES, Span, find_phases, place
+
+
+def tag(*phases: str) -> str:
+    """How a failure's message names the phases that broke: [phase stop, setup]. Reports look for it."""
+    return f"[phase {', '.join(phases)}]"
 
 
 @dataclass
@@ -43,12 +49,32 @@ class Timeline:
             raise ValueError(f"not a phase: {', '.join(unknown)}; phases are {', '.join(PHASES)}")
         missing = [name for name in wanted if name not in self.phases]
         if missing:
-            raise AssertionError(f"order: no evidence of {', '.join(missing)}; seen: {self.order()}")
+            raise AssertionError(
+                f"order: no evidence of {', '.join(missing)}; seen: {self.order()} {tag(*missing)}"
+            )
         starts = [self.phases[name].start for name in wanted]
         if starts != sorted(starts):
             quoted = "\n".join(f"  {name}: {self._quote(name)}" for name in self.order())
             seen = " < ".join(name for name in self.order() if name in wanted)
-            raise AssertionError(f"order: expected {' < '.join(wanted)}, saw {seen}\n{quoted}")
+            late = tag(*self.out_of_place(wanted))
+            raise AssertionError(f"order: expected {' < '.join(wanted)}, saw {seen} {late}\n{quoted}")
+
+    def out_of_place(self, wanted: Sequence[str]) -> list[str]:
+        """The fewest phases without which the others began in the order `wanted`; all of them did begin.
+
+        Where there is a choice it is those that should have come first: they are late.
+        """
+        for count in range(len(wanted), 0, -1):
+            for kept in reversed(list(itertools.combinations(wanted, count))):
+                starts = [self.phases[name].start for name in kept]
+                if starts == sorted(starts):
+                    return [name for name in wanted if name not in kept]
+        return []
+
+    def last(self) -> str | None:
+        """The phase that a transfer had reached when it ended or failed."""
+        reached = [name for name in self.order() if name not in ("rollback", "complete")]
+        return reached[-1] if reached else None
 
     def order(self) -> list[str]:
         """The phases in the order in which they began."""

@@ -54,7 +54,9 @@ def test_order_that_holds() -> None:
 
 
 def test_order_that_does_not_hold_quotes_the_events() -> None:
-    with pytest.raises(AssertionError, match=r"saw handover < stop\n(.|\n)*handover: .*cpr_state_save"):
+    with pytest.raises(
+        AssertionError, match=r"saw handover < stop \[phase stop\]\n(.|\n)*handover: .*cpr_state_save"
+    ):
         timeline(LATE_STOP).assert_order("stop", "handover")
 
 

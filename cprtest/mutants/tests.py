@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the functional tests declare to need, read by importing them. Needs the venv."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from cprtest import needs, paths
+from cprtest.errors import CprError
+from cprtest.job import suites
+from cprtest.mutants.catalogue import Test
+
+
+def of_suite(suite: str) -> list[Test]:
+    """The tests of `suite`, with their needs."""
+    return [_test(name) for name in suites.members(suite)]
+
+
+def _test(name: str) -> Test:
+    file, _, method = name.partition(":")
+    owner, _, function = method.partition(".")
+    declared = tuple(needs.declared(getattr(_module(paths.CHECKOUT / file), owner), function))
+    words = re.split(r"[^a-z0-9]+", " ".join([*declared, method]).lower())
+    return Test(name, declared, frozenset(words))
+
+
+_modules: dict[Path, object] = {}
+
+
+def _module(path: Path) -> object:
+    if path not in _modules:
+        spec = importlib.util.spec_from_file_location(f"functional_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise CprError(f"{path} cannot be imported.")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        _modules[path] = module
+    return _modules[path]

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A failure on the way brings the guest back on the source, as it was; a second attempt succeeds (C-31)."""
+
+from cprtest.faults.target import MainRefused, TargetHangs, TargetKilled
+from cprtest.machine.vhost import assert_in_use
+from cprtest.needs import needs
+from cprtest.test import CprTest, Tap
+from cprtest.workloads import echo
+from cprtest.workloads.data import DiskData, MemoryData
+
+
+@needs("qemu:cpr-transfer")
+class Rollback(CprTest):
+    """
+    :avocado: tags=smoke
+    """
+
+    def test_main_channel_refused(self):
+        """Nobody takes the device state: the guest runs on the source, its data intact (C-06)."""
+        self.guest_comes_back(MainRefused(), "failed")
+
+    def test_target_killed(self):
+        """The target dies before it has read the descriptors: the guest runs on the source."""
+        self.guest_comes_back(TargetKilled(), "failed")
+
+    def test_cancel_while_target_hangs(self):
+        """The target never closes the cpr channel: `migrate_cancel` brings the guest back (C-21)."""
+        self.guest_comes_back(TargetHangs(), "cancelled")
+
+    def test_paused_guest_stays_paused(self):
+        """A guest that was paused before a transfer that fails is paused after it (C-11)."""
+        guest = self.boot()
+        guest.machine.qmp.command("stop")
+        outcome = self.transfer(guest, fault=MainRefused())
+        outcome.assert_rolled_back()
+        self.assertEqual(outcome.states["source"], "paused")
+        guest.machine.qmp.command("cont")
+        guest.run("true")
+
+    @needs("kvm", "vhost-net", "tun", "netns")
+    def test_vhost_net_is_owned_again(self):
+        """After a failure kernel vhost serves the guest on the source, later on the target (C-05, C-06)."""
+        guest = self.boot(net=Tap(vhost=True))
+        stream = echo.tcp(guest, self.network)
+        stream.wait_progress()
+        self.transfer(guest, fault=MainRefused()).assert_rolled_back()
+        assert_in_use(guest.machine.pid, guest.vhost_queues, stream.wait_progress)
+        self.transfer(guest).assert_completed()
+        assert_in_use(guest.machine.pid, guest.vhost_queues, stream.wait_progress)
+        stream.stop()
+
+    def guest_comes_back(self, fault, status: str):
+        guest = self.boot(disk=self.disk())
+        data = [MemoryData(guest), DiskData(guest)]
+        outcome = self.transfer(guest, fault=fault)
+        outcome.assert_rolled_back()
+        self.assertEqual(outcome.reported, status)
+        for part in data:
+            part.check()
+        self.transfer(guest).assert_completed()
+        for part in data:
+            part.check()
