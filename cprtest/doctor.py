@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
         prog="scripts/doctor", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--qemu", type=Path, metavar="BIN", help="judge this QEMU instead of the stock build")
+    parser.add_argument("--qemu", type=Path, metavar="BIN", help="judge this QEMU, not the reference build")
     options = parser.parse_args(words)
     try:
         hostfile.allowed_devices()
@@ -79,7 +79,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def examine(qemu: Path | None) -> Iterator[Check]:
-    """Look at everything that tests may need. `qemu`: the binary to judge, default the stock build."""
+    """Look at everything that tests may need. `qemu`: the binary to judge, default the reference build."""
     yield from _installed(qemu)
     chosen = _chosen(qemu)
     yield _kvm(chosen)
@@ -166,7 +166,7 @@ _FOUND: dict[str, Callable[[], str]] = {
 
 def _chosen(qemu: Path | None) -> Path | None:
     try:
-        return qemu or installed.qemu()
+        return qemu or installed.under_test().binary
     except CprError:
         return None
 
@@ -198,7 +198,7 @@ def _installed(qemu: Path | None) -> Iterator[Check]:
 def _qemu_text(qemu: Path | None) -> str:
     from cprtest.machine.features import features  # noqa: PLC0415
 
-    found = features(qemu or installed.qemu())
+    found = features(qemu or installed.under_test().binary)
     known = [name for name in ("kvm", "tcg", "vfio-cpr", "vhost-vsock-pci") if found.has(name)]
     return f"{found.text}: {', '.join([*sorted(found.migration_modes - {'normal'}), *known])}"
 
@@ -207,7 +207,7 @@ def _qemu_facts(qemu: Path | None) -> dict[str, object] | None:
     from cprtest.machine.features import features  # noqa: PLC0415
 
     try:
-        path = qemu or installed.qemu()
+        path = qemu or installed.under_test().binary
         found = features(path)
     except CprError:
         return None
