@@ -20,7 +20,7 @@ def _test(name: str) -> Test:
     file, _, method = name.partition(":")
     owner, _, function = method.partition(".")
     declared = tuple(needs.declared(getattr(_module(paths.CHECKOUT / file), owner), function))
-    words = re.split(r"[^a-z0-9]+", " ".join([*declared, method]).lower())
+    words = re.split(r"[^a-z0-9]+", " ".join([*declared, name]).lower())
     return Test(name, declared, frozenset(words))
 
 
