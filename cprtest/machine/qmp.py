@@ -45,6 +45,7 @@ class Qmp:
         self._clock = WallClock()
         self._client = QMPClient(actor)
         self._pump: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[Any] | None = None
         self._greeting: Future[None] | None = None
         self._closed = False
 
@@ -53,6 +54,7 @@ class Qmp:
         self._greeting = loop.start(self._open(sock))
 
     async def _open(self, sock: socket.socket) -> None:
+        self._opening = asyncio.current_task()
         listener = EventListener()
         self._client.register_listener(listener)
         await self._client.connect(sock)
@@ -72,6 +74,10 @@ class Qmp:
     async def _end(self) -> None:
         if self._pump is not None:
             self._pump.cancel()
+        # A client that is told to disconnect while its connect() fails falls over its own state.
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         await self._client.disconnect()
 
     def _note(self, kind: str, message: Any) -> None:
@@ -154,8 +160,6 @@ class Qmp:
         if self._closed:
             return
         self._closed = True
-        if self._greeting is not None and not self._greeting.done():
-            self._greeting.cancel()
         with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError):
             loop.run(self._end(), 2)
         with self._news:
