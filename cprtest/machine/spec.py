@@ -86,7 +86,10 @@ class GuestSpec:
             "arguments": self.image.arguments,
             "machine": [self.accel, self.memory_mib, self.vcpus, _root_ports()],
             "cpu": _cpu_model() if self.accel == "kvm" else "max",
-            "devices": [(type(d).__name__, d.frontend()) for d in self.savable.devices],
+            # A NIC's state holds the number of queues, which its back end sets.
+            "devices": [
+                (type(d).__name__, d.frontend(), getattr(d, "netdev_queues", 0)) for d in self.savable.devices
+            ],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
