@@ -100,8 +100,8 @@ class TestBed:
             self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
         spec = GuestSpec(_image(), accel or self._best_accel(), memory_mib, vcpus, devices)
         before = len(self.machines)
-        saved = state.ensure(spec.shape(self.qemu.binary), lambda directory: self._boot_cold(spec, directory))
-        del self.machines[before:]  # one that was saved has ended, and its log is kept with the state
+        saved = state.ensure(spec.shape(self.qemu.binary), lambda: self._boot_cold(spec))
+        del self.machines[before:]  # one that was saved has ended
         machine = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
         machine.ready()
         state.restore(machine, saved)
@@ -154,9 +154,9 @@ class TestBed:
         if done.returncode:
             raise CprError(f"`qemu-img {' '.join(arguments)}` failed: {done.stdout}{done.stderr}".strip())
 
-    def _boot_cold(self, spec: GuestSpec, directory: Path) -> Machine:
+    def _boot_cold(self, spec: GuestSpec) -> Machine:
         """Boot a guest from its kernel, to be saved, without any fault; it answers on its console."""
-        machine = self._start(Qemu(self.qemu.binary), spec, directory, "source")
+        machine = self._start(Qemu(self.qemu.binary), spec, self._directory / "boot", "source")
         machine.ready()
         Guest(machine, spec).run("true", seconds=40)
         return machine

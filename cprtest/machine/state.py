@@ -39,11 +39,10 @@ def _only_one(shape: str) -> Iterator[None]:
         yield
 
 
-def ensure(shape: str, boot: Callable[[Path], Machine]) -> Path:
+def ensure(shape: str, boot: Callable[[], Machine]) -> Path:
     """The file with the saved state of `shape`, made with `boot` when there is none; it can be read fast.
 
-    `boot` starts a guest of that shape, waits until it is usable, and returns its machine. It is given
-    a directory for its logs. The machine is ended here.
+    `boot` starts a guest of that shape, waits until it is usable, and returns its machine. It is ended here.
     """
     final = directory(shape)
     if not (final / "state").exists():
@@ -53,12 +52,12 @@ def ensure(shape: str, boot: Callable[[Path], Machine]) -> Path:
     return _nearby(final / "state")
 
 
-def _make(final: Path, boot: Callable[[Path], Machine]) -> None:
+def _make(final: Path, boot: Callable[[], Machine]) -> None:
     making = Path(tempfile.mkdtemp(dir=final.parent, prefix=f"{final.name}."))
     try:
         # QEMU writes page by page, which a lab's 9p takes minutes for: save to memory, copy in one go.
         with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="cpr-state-") as scratch:
-            machine = boot(making)
+            machine = boot()
             try:
                 _save(machine, Path(scratch) / "state")
             finally:
