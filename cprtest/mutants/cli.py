@@ -54,7 +54,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="list the mutants")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to FILE as JSON, too")
-    parser.add_argument("--again", action="store_true", help="forget what earlier runs found out")
+    parser.add_argument("--again", action="store_true", help="forget what earlier runs found out about them")
     options = parser.parse_args(words)
     try:
         wanted = catalogue.chosen(options.only)
@@ -80,7 +80,7 @@ def _run(wanted: list[Mutant], again: bool, report: Path | None) -> int:
     root.mkdir(parents=True, exist_ok=True)
     results = root / "verdicts.jsonl"
     if again:
-        results.unlink(missing_ok=True)
+        _forget(results, {mutant.name for mutant in wanted})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     known = _known(results)
     suite = tests.of_suite("smoke")
@@ -133,6 +133,12 @@ def _work(name: str, tries: list[dict[str, Any]], root: Path, results: Path) -> 
         raise KeyboardInterrupt
     if failed := [end for end in ended if end.status]:
         raise CprError(f"A worker in lane {name} ended with status {failed[0].status}; see above.")
+
+
+def _forget(results: Path, names: set[str]) -> None:
+    """Drop the verdicts on `names`, and on the reference, which the tests may find different now."""
+    kept = [v for name, v in _known(results).items() if name not in names and not name.startswith(REFERENCE)]
+    results.write_text("".join(json.dumps(asdict(verdict)) + "\n" for verdict in kept))
 
 
 def _known(results: Path) -> dict[str, Verdict]:

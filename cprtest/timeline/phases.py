@@ -54,10 +54,15 @@ RULES = (
         (Mark("source", "vm_stop_flush_all"),),
     ),
     # SETUP notifiers have no trace point of their own in released QEMU. They run between the connection
-    # of the main channel and the stop (10.2). The reference runs them after the stop, and traces both.
+    # of the main channel and the stop (10.2). The reference runs them after the stop: what vhost's does, and
+    # the end of all, have trace points.
     Rule(
         "setup",
-        (Mark("source", "migration_cpr_stop"), Mark("source", "migration_set_outgoing_channel")),
+        (
+            Mark("source", "vhost_cpr_release"),
+            Mark("source", "migration_cpr_setup"),
+            Mark("source", "migration_set_outgoing_channel"),
+        ),
         (
             Mark("source", "migration_cpr_setup"),
             Mark("source", "runstate_set", "(finish-migrate)"),

@@ -2,7 +2,7 @@
 """The source stops and gives its devices up before their descriptors leave."""
 
 from cprtest.needs import needs
-from cprtest.test import CprTest
+from cprtest.test import CprTest, Tap
 
 
 @needs("qemu:cpr-transfer")
@@ -16,3 +16,10 @@ class Ordering(CprTest):
         outcome = self.transfer(self.boot())
         outcome.assert_completed()
         outcome.timeline.assert_order("stop", "setup", "handover", "acquire", "stream", "resume")
+
+    @needs("kvm", "vhost-net", "tun", "netns", "qemu:trace:vhost_cpr_release")
+    def test_vhost_is_released_before_handover(self):
+        """The source gives its vhost device up after the stop, and before the descriptors leave (C-04, C-10)."""
+        outcome = self.transfer(self.boot(net=Tap(vhost=True)))
+        outcome.assert_completed()
+        outcome.timeline.assert_order("stop", "setup", "release", "handover", "acquire", "stream", "resume")
