@@ -19,7 +19,7 @@ from pathlib import Path
 from cprtest import paths
 from cprtest.errors import CprError, UsageError
 from cprtest.host.runs import Run
-from cprtest.job import arguments, lane, suites
+from cprtest.job import arguments, lane, shares, suites
 from cprtest.job.prctl import set_subreaper
 from cprtest.lab.launch import side_by_side
 from cprtest.report import about, merge
@@ -106,9 +106,10 @@ def _run_lanes(asked: arguments.Arguments, names: list[str], root: Path, progres
         labs = min(len(todo), asked.labs or side_by_side())
         where = "the lab" if labs == 1 else f"{labs} labs side by side"
         print(f"\n{len(todo)} of {len(names)} tests run in {where}.", flush=True)
-        shares = [todo[number::labs] for number in range(labs)]
-        jobs = [_lab_job(asked, share, root / f"lab-{n}") for n, share in enumerate(shares, 1)]
-        _run_lane(jobs, shares, root, progress)
+        divided = shares.shared(todo, labs, shares.known())
+        jobs = [_lab_job(asked, share, root / f"lab-{n}") for n, share in enumerate(divided, 1)]
+        _run_lane(jobs, divided, root, progress)
+        shares.remember(progress.results.get("lab", []))
 
 
 def _lab_job(asked: arguments.Arguments, names: list[str], directory: Path) -> lane.Job:

@@ -19,7 +19,7 @@ class Ordering(CprTest):
 
     @needs("kvm", "vhost-net", "tun", "netns", "qemu:trace:vhost_cpr_release")
     def test_vhost_is_released_before_handover(self):
-        """The source gives its vhost device up after the stop, and before the descriptors leave (C-04, C-10)."""
+        """The source gives its vhost device up between the stop and the handover (C-04, C-10)."""
         outcome = self.transfer(self.boot(net=Tap(vhost=True)))
         outcome.assert_completed()
         outcome.timeline.assert_order("stop", "setup", "release", "handover", "acquire", "stream", "resume")

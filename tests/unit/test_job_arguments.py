@@ -10,7 +10,7 @@ import pytest
 
 from cprtest import paths
 from cprtest.errors import UsageError
-from cprtest.job import arguments, suites
+from cprtest.job import arguments, shares, suites
 from cprtest.job.lane import Job
 
 
@@ -115,6 +115,12 @@ def test_parameters_are_injected_where_p_is_refused() -> None:
     words = job.command()
     assert "-p" not in words
     assert words[words.index("--mux-inject") + 1] == "/run:qemu_bin:/q"
+
+
+def test_shares_end_together() -> None:
+    seconds = {"a": 10.0, "b": 10.0, "long": 100.0, "c": 30.0}
+    assert shares.shared(["a", "b", "c", "long"], 2, seconds) == [["long"], ["a", "b", "c"]]
+    assert shares.shared(["a", "new"], 3, seconds) == [["new"], ["a"]]
 
 
 def test_the_lab_runs_the_same_command() -> None:
