@@ -2,7 +2,9 @@
 """What the guest has in memory and on disk is the same on the target."""
 
 from cprtest.needs import needs
+from cprtest.observe.proc import descriptors
 from cprtest.test import CprTest
+from cprtest.timeline.timeline import tag
 from cprtest.workloads.data import DiskData, MemoryData
 from cprtest.workloads.fio import FioWriter
 
@@ -44,10 +46,12 @@ class Consistency(CprTest):
         fio.verify()
 
     def test_chain_of_transfers(self):
-        """Five transfers in a row, each target the next source: data intact every time (C-31, C-32)."""
+        """Five transfers in a row, each target the next source: data intact, no descriptor more (C-32)."""
         guest = self.boot(disk=self.disk())
         data = [MemoryData(guest), DiskData(guest)]
+        held = descriptors(guest.machine.pid)
         for _ in range(CHAIN):
             self.transfer(guest).assert_completed()
+            self.assertEqual(descriptors(guest.machine.pid), held, tag("handover"))
             for part in data:
                 part.check()
