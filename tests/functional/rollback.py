@@ -37,7 +37,17 @@ class Rollback(CprTest):
         guest.machine.qmp.command("cont")
         guest.run("true")
 
-    @needs("kvm", "vhost-net", "tun", "netns")
+    @needs("tun", "netns")
+    def test_tap_works_again(self):
+        """A target that failed leaves the tap as the source needs it: its TCP stream goes on (C-02, D-005)."""
+        guest = self.boot(net=Tap(vhost=False))
+        stream = echo.tcp(guest, self.network)
+        stream.wait_progress()
+        self.transfer(guest, fault=MainRefused()).assert_rolled_back()
+        stream.wait_progress()
+        stream.stop()
+
+    @needs("kvm", "vhost-net", "tun", "netns", "qemu:tap-cpr")
     def test_vhost_net_is_owned_again(self):
         """After a failure kernel vhost serves the guest on the source, later on the target (C-05, C-06)."""
         guest = self.boot(net=Tap(vhost=True))
