@@ -39,7 +39,7 @@ class Rollback(CprTest):
 
     @needs("tun", "netns")
     def test_tap_works_again(self):
-        """A target that failed leaves the tap as the source needs it: its TCP stream goes on (C-02, D-005)."""
+        """A target that failed leaves the tap as the source needs it: the stream goes on (C-02, D-005)."""
         guest = self.boot(net=Tap(vhost=False))
         stream = echo.tcp(guest, self.network)
         stream.wait_progress()
