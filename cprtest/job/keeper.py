@@ -218,7 +218,7 @@ def _become_keeper(output_dir: Path) -> None:
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    faulthandler.enable(2)
+    faulthandler.enable(2, all_threads=False)
 
 
 def _connect(uri: str) -> socket.socket:
