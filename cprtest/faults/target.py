@@ -23,10 +23,9 @@ class MainRefused:
         """After `migrate`: it strikes by itself."""
 
 
-class TargetKilled:
-    """The target is killed after the descriptors have left, before it has read them."""
+class _StoppedTarget:
+    """A target that does not read the descriptors: what happens then is up to the fault."""
 
-    name = "target-killed"
     phase = "acquire"
     side = "target"
 
@@ -34,21 +33,21 @@ class TargetKilled:
         """Before `migrate`: the target is stopped, so that it cannot be too fast."""
         transfer.target.process.send_signal(signal.SIGSTOP)
 
+
+class TargetKilled(_StoppedTarget):
+    """The target is killed after the descriptors have left, before it has read them."""
+
+    name = "target-killed"
+
     def strike(self, transfer: Transfer) -> None:
         """After `migrate`: the descriptors are in the socket."""
         transfer.target.kill()
 
 
-class TargetHangs:
+class TargetHangs(_StoppedTarget):
     """The target never closes the cpr channel, and the user cancels (C-21)."""
 
     name = "target-hangs"
-    phase = "acquire"
-    side = "target"
-
-    def prepare(self, transfer: Transfer) -> None:
-        """Before `migrate`: the target is stopped for good."""
-        transfer.target.process.send_signal(signal.SIGSTOP)
 
     def strike(self, transfer: Transfer) -> None:
         """After `migrate`, while the source waits."""

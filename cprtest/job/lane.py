@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,12 @@ class Job:
             words += ["--mux-inject", f"/run:{name}:{value}"] if with_variants else ["-p", f"{name}={value}"]
         words += ["--job-results-dir", str(self.directory), *self.extra]
         return in_lane(self.lane, self.directory, words)
+
+
+def exactly(name: str) -> str:
+    """A reference to one test: Avocado searches for what follows the colon as a regular expression."""
+    file, _, test = name.partition(":")
+    return f"{file}:^{re.escape(test)}$"
 
 
 class Runnable(Protocol):

@@ -6,7 +6,6 @@ Called as `python -m cprtest.job.run ARGUMENTS` with the venv's Python.
 
 import contextlib
 import os
-import re
 import signal
 import sys
 import time
@@ -113,14 +112,8 @@ def _run_lanes(asked: arguments.Arguments, names: list[str], root: Path, progres
 
 
 def _lab_job(asked: arguments.Arguments, names: list[str], directory: Path) -> lane.Job:
-    references = [_exactly(name) for name in names]
+    references = [lane.exactly(name) for name in names]
     return lane.Job("lab", references, (), directory, asked.parameters(), asked.avocado)
-
-
-def _exactly(name: str) -> str:
-    """A reference to one test: Avocado searches for what follows the colon as a regular expression."""
-    file, _, test = name.partition(":")
-    return f"{file}:^{re.escape(test)}$"
 
 
 def _run_lane(jobs: list[lane.Job], expected: list[list[str]], root: Path, progress: Progress) -> None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cprtest import paths
+from cprtest.job import lane
 from cprtest.mutants.catalogue import REFERENCE
 from cprtest.report import merge
 from cprtest.report.model import BAD, Result
@@ -59,16 +59,14 @@ def attempted(attempt: dict[str, Any], directory: Path) -> Verdict:
     """Run the tests of one try up to the first failure."""
     name = attempt["mutant"]
     qemu = "mutants" if name.startswith(REFERENCE) else f"mutants:{name}"
-    references = [
-        f"{file}:^{re.escape(test)}$" for file, _, test in (n.partition(":") for n in attempt["tests"])
-    ]
-    command = [str(paths.VENV / "bin" / "avocado"), "--config", str(paths.CHECKOUT / "avocado.cfg"), "run"]
-    command += [*references, "--failfast", "-p", f"qemu_bin={qemu}", "--job-results-dir", str(directory)]
+    references = [lane.exactly(test) for test in attempt["tests"]]
+    # "here" is where this process is, in the lab too.
+    job = lane.Job("here", references, (), directory, {"qemu_bin": qemu}, ("--failfast",))
     directory.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with (directory / "avocado.log").open("wb") as log:
         status = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=paths.CHECKOUT, check=False
+            job.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
         ).returncode
     ended = merge.Ended("mutants", status, interrupted=False)
     results = merge.lane_results(ended, merge.read_journal(directory), attempt["tests"], directory)
