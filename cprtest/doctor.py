@@ -16,6 +16,7 @@ from pathlib import Path
 from cprtest import needs
 from cprtest.errors import CprError, NotInstalled, UsageError
 from cprtest.host import hostfile
+from cprtest.host.memory import available_mib
 from cprtest.host.pci import PciDevice
 from cprtest.paths import cache_dir, lane
 from cprtest.provision import installed
@@ -234,8 +235,7 @@ def _passthrough() -> Check:
 
 
 def _memory() -> Check:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    mib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) >> 10
+    mib = available_mib()
     enough = mib >= _LAB_MIB or (lane() == "lab" and mib >= _HERE_MIB)
     missing = None if enough else f"The lab needs {_LAB_MIB} MiB: end other programs, or add memory."
     return Check("memory", enough, f"{mib} MiB available", missing)

@@ -129,8 +129,9 @@ def _hugepages(_about: str, _qemu: Path | None) -> str | None:
 
 
 def _memory(mib: str, _qemu: Path | None) -> str | None:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) >> 10
+    from cprtest.host.memory import available_mib  # noqa: PLC0415
+
+    available = available_mib()
     if available < int(mib):
         return f"{mib} MiB are needed, {available} MiB are available. End other programs, or add memory."
     return None

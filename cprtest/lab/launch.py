@@ -15,6 +15,7 @@ from pathlib import Path
 from cprtest import paths
 from cprtest.errors import NotInstalled
 from cprtest.host import kvm
+from cprtest.host.memory import available_mib
 from cprtest.host.processes import MARK
 from cprtest.host.runs import Run
 from cprtest.lab import command, devices, images, kernel
@@ -61,7 +62,7 @@ def side_by_side() -> int:
         return 1  # and that one will say it
     if accel == "kvm":
         return 1
-    return max(1, min(MOST, _host_cpus(), _available_mib() // Settings().memory_mib))
+    return max(1, min(MOST, _host_cpus(), available_mib() // Settings().memory_mib))
 
 
 def _host_cpus() -> int:
@@ -213,17 +214,12 @@ def _outermost(directories: Sequence[Path]) -> list[Path]:
 
 
 def _check_memory(wanted_mib: int) -> None:
-    available = _available_mib()
+    available = available_mib()
     if available < wanted_mib:
         raise LabError(
             f"The lab needs {wanted_mib} MiB of memory and {available} MiB are available. "
             "Free some, or give it less with --memory."
         )
-
-
-def _available_mib() -> int:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _accelerator(qemu: Path) -> tuple[str, str]:
