@@ -24,6 +24,7 @@ from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Ta
 from cprtest.machine.features import features
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec, Image
+from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
@@ -46,6 +47,7 @@ class TestBed:
         self.target_qemu = target_qemu
         self.machines: list[Machine] = []
         self.outcomes: list[Outcome] = []
+        self.observers: list[Observer] = []
         self._directory = directory
         self._workdir = workdir
         self._cleanups = contextlib.ExitStack()
@@ -72,6 +74,12 @@ class TestBed:
         if self._network is None:
             self._network = self._cleanups.enter_context(Network())
         return self._network
+
+    def observe(self, *observers: Observer) -> None:
+        """Let `observers` see all that follows; to be called before the guest is booted."""
+        for observer in observers:
+            self.observers.append(observer)
+            self._cleanups.callback(observer.close)
 
     def boot(
         self,
@@ -110,6 +118,8 @@ class TestBed:
             guest.run("use-tools")
         for device in self._plugged(passthrough, vsock):
             guest.plug(device)
+        for observer in self.observers:
+            observer.booted(guest)
         return guest
 
     def transfer(self, guest: Guest, *, keep_source: bool = False, fault: Fault | None = None) -> Outcome:
@@ -126,7 +136,8 @@ class TestBed:
         def start_target(extra: list[str], fds: list[int]) -> Machine:
             return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
 
-        outcome = Transfer(source, start_target, directory, self._scratch / str(number)).run(fault)
+        scratch = self._scratch / str(number)
+        outcome = Transfer(source, start_target, directory, scratch, self.observers).run(fault)
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)
@@ -156,7 +167,7 @@ class TestBed:
 
     def _boot_cold(self, spec: GuestSpec) -> Machine:
         """Boot a guest from its kernel, to be saved, without any fault; it answers on its console."""
-        machine = self._start(Qemu(self.qemu.binary), spec, self._directory / "boot", "source")
+        machine = self._start(Qemu(self.qemu.binary), spec, self._directory / "boot", "source", observers=())
         machine.ready()
         Guest(machine, spec).run("true", seconds=40)
         return machine
@@ -170,18 +181,24 @@ class TestBed:
         *,
         extra: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        observers: Sequence[Observer] | None = None,
     ) -> Machine:
+        seeing = self.observers if observers is None else observers
+        prefixes = [observer.prefix(actor) for observer in seeing]
         machine = Machine(
             qemu.binary,
             spec,
             directory,
             actor=actor,
             extra=extra,
-            pass_fds=pass_fds,
+            pass_fds=[*pass_fds, *(fd for _, fds in prefixes for fd in fds)],
+            prefix=[word for words, _ in prefixes for word in words],
             popen=self._network.namespace.popen if self._network else subprocess.Popen,
             environment={MUTANT: qemu.mutant} if qemu.mutant else {},
         )
         self.machines.append(machine)
+        for observer in seeing:
+            observer.started(machine)
         return machine
 
     def _best_accel(self) -> str:

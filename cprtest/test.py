@@ -16,6 +16,7 @@ from cprtest.host.network import Network
 from cprtest.limits import patience
 from cprtest.machine.devices import Disk, Tap
 from cprtest.machine.features import Features, features
+from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.transfer import Fault
@@ -62,6 +63,10 @@ class CprTest(avocado.Test):  # type: ignore[misc]
     def network(self) -> Network:
         """The test's own network namespace."""
         return self.bed.network
+
+    def observe(self, *observers: Observer) -> None:
+        """Let observers see the hand-over (cprtest/observe); before `boot`."""
+        self.bed.observe(*observers)
 
     def boot(self, **guest: Any) -> Guest:
         """Start a guest and return it running; arguments as in TestBed.boot."""

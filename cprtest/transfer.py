@@ -3,7 +3,7 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from cprtest.machine.features import features
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.qmp import CommandFailed
 from cprtest.machine.spec import channel, incoming
+from cprtest.observe.observer import Observer
 from cprtest.observe.trace import read_trace
 from cprtest.outcome import Outcome
 from cprtest.timeline.timeline import Timeline
@@ -47,8 +48,10 @@ class Transfer:
         start_target: Callable[[list[str], list[int]], Machine],
         directory: Path,
         scratch: Path,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.source = source
+        self.observers = observers
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         # The target gets the cpr socket already listening, so the source can connect at once, and its
@@ -79,6 +82,8 @@ class Transfer:
         self._wanted = ("running",) if source.run_state() == "running" else ("paused", "suspended")
         self._since = len(source.qmp.events)
         self._start = time.monotonic_ns()
+        for observer in self.observers:
+            observer.begin(source, self.target)
         refusal = ""
         if fault:
             fault.prepare(self)
@@ -133,6 +138,8 @@ class Transfer:
         having = [side for side, state in states.items() if state in self._wanted]
         survivor = "both" if len(having) == 2 else having[0] if having else "none"
         events = [e for m in machines for e in m.qmp.events if e.t >= self._start]
+        for observer in self.observers:
+            events += observer.end()
         for m in machines:
             events += read_trace(m.trace, m.actor, m.clock, self._start)
         downtime = info.get("downtime")

@@ -80,7 +80,8 @@ class Machine:
     """A QEMU process. `actor` is "source" or "target": which one it is in the current transfer.
 
     `directory` receives ACTOR.log, ACTOR.trace, qmp.log and console.log. `popen` starts it, in the
-    test's network namespace if it has one. `environment` is added to ours.
+    test's network namespace if it has one. `prefix`: words before the command line, a program that ends by
+    becoming QEMU. `environment` is added to ours.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Machine:
         actor: str,
         extra: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        prefix: Sequence[str] = (),
         popen: Callable[..., "subprocess.Popen[bytes]"] = subprocess.Popen,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -106,6 +108,7 @@ class Machine:
         self.shell_socket, shell_theirs = socket.socketpair()
         theirs = (qmp_theirs, shell_theirs)
         argv = [
+            *prefix,
             str(qemu),
             *("-name", f"cpr-{actor},debug-threads=on"),
             *_socket_chardev("qmp", qmp_theirs),
