@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What an observer is: one source of evidence about a transfer, outside of QEMU where possible.
 
-A test adds observers before it boots: `self.observe(Gate())`. The test bed tells each of them about every QEMU
-it starts and about the beginning and end of every transfer, and puts what they return on the timeline.
+A test adds observers before it boots: `self.observe(Gate())`. The test bed tells each of them about every
+QEMU it starts and about the beginning and end of every transfer, and puts what they return on the timeline.
 """
 
 from __future__ import annotations
