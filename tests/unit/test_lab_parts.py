@@ -30,6 +30,7 @@ PARTS = command.Parts(
 def test_tcg_runs_vcpus_in_parallel_and_kvm_is_left_to_virtme_ng() -> None:
     tcg = command.virtme_run(PARTS)
     assert "tcg,thread=multi" in tcg
+    assert "max,-erms,-fsrm" in tcg
     assert "--disable-kvm" in tcg
     kvm = command.virtme_run(command.Parts(**{**PARTS.__dict__, "accel": "kvm"}))
     assert "--disable-kvm" not in kvm
