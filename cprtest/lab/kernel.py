@@ -83,10 +83,22 @@ def _fill(root: Path, kernel: Kernel) -> None:
         for name in names:
             source = Path(directory) / name
             if source in needed and source.suffix == ".xz":
-                (there / source.stem).write_bytes(lzma.decompress(source.read_bytes()))
+                module = there / source.stem
+                module.write_bytes(lzma.decompress(source.read_bytes()))
+                _lighten(module)
             elif ".ko" in name or name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
                 (there / name).symlink_to(source)
     _kmod("depmod", "-b", str(root), kernel.release)
+
+
+def _lighten(module: Path) -> None:
+    """Take the signature and the BTF type information off a module; it stays as it is without objcopy.
+
+    The kernel hashes every byte of a signed module and checks all of its types: dear under TCG.
+    """
+    program = shutil.which("objcopy")
+    if program:
+        subprocess.run([program, "-g", "-R", ".BTF", "-R", ".BTF.base", str(module)], check=True)
 
 
 def _needed(kernel: Kernel) -> set[Path]:
