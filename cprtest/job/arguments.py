@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from cprtest.errors import UsageError
-from cprtest.job import binary, suites
+from cprtest.job import suites
+from cprtest.machine.features import features
 from cprtest.provision.qemu_source import build_of, named
 
 LANES = ("auto", "here", "lab")
@@ -124,8 +125,11 @@ def _qemu(option: str, name: str | None) -> Qemu | None:
     build = named(name)
     if build is not None:
         return Qemu(name, f"{build_of(build.flavour).version}, our build", build.flavour)
-    path, version = binary.checked(option, name)
-    return Qemu(str(path), version)
+    path = Path(name).expanduser().absolute()
+    try:
+        return Qemu(str(path), features(path).text)
+    except UsageError as error:
+        raise UsageError(f"{option} {error}") from None
 
 
 def _results(given: Path | None) -> Path | None:

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A file that is no QEMU we can test is told in one sentence. Functional tests see the real ones."""
 
-import json
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from monitors import answers, monitor, script
 
 from cprtest.errors import UsageError
 from cprtest.machine.features import Features, build_id, features
@@ -17,42 +16,6 @@ from cprtest.machine.features import Features, build_id, features
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def script(path: Path, text: str) -> Path:
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
-
-
-def monitor(path: Path, answers: dict[str, object]) -> Path:
-    """A program that greets like QEMU and gives these answers; an old or odd QEMU, as far as we ask it."""
-    return script(
-        path,
-        f"""#!{sys.executable}
-import json, sys
-answers = json.loads({json.dumps(answers)!r})
-print(json.dumps({{"QMP": {{}}}}), flush=True)
-for line in sys.stdin:
-    asked = json.loads(line)
-    answer = answers.get(asked["execute"])
-    said = {{"return": answer}} if answer is not None else {{"error": {{}}}}
-    print(json.dumps({{**said, "id": asked["id"]}}), flush=True)
-""",
-    )
-
-
-def answers(major: int, minor: int, modes: list[str]) -> dict[str, object]:
-    return {
-        "query-version": {"qemu": {"major": major, "minor": minor, "micro": 0}, "package": ""},
-        "query-target": {"arch": "x86_64"},
-        "query-qmp-schema": [
-            {"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "1"},
-            {"name": "1", "meta-type": "object", "members": [{"name": "mode", "type": "2"}]},
-            {"name": "2", "meta-type": "enum", "values": modes},
-        ],
-        "qom-list-types": [{"name": "vfio-pci"}],
-    }
 
 
 def test_files_that_are_no_qemu(tmp_path: Path) -> None:

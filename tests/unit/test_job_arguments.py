@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from monitors import answers, monitor
 
 from cprtest import paths
 from cprtest.errors import UsageError
@@ -14,16 +15,10 @@ from cprtest.job import arguments, shares, suites
 from cprtest.job.lane import Job
 
 
-def program(path: Path, output: str) -> Path:
-    """An executable that prints `output`."""
-    path.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\n")
-    path.chmod(0o755)
-    return path
-
-
 @pytest.fixture
-def qemu(tmp_path: Path) -> Path:
-    return program(tmp_path / "qemu", "QEMU emulator version 10.2.2 (Debian 1:10.2.2+ds-1)")
+def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return monitor(tmp_path / "qemu", answers(10, 2, ["normal", "cpr-transfer"]))
 
 
 def test_defaults() -> None:
@@ -40,7 +35,7 @@ def test_defaults() -> None:
 def test_qemu_becomes_an_avocado_parameter(qemu: Path) -> None:
     asked = arguments.parse(["full", "--qemu", str(qemu), "--lane", "here", "--", "--failfast", "-z"])
     assert asked.qemu is not None
-    assert asked.qemu.version == "10.2.2"
+    assert asked.qemu.version == "10.2.0"
     assert asked.parameters() == {"qemu_bin": str(qemu)}
     assert asked.avocado == ("--failfast", "-z")
 
@@ -48,10 +43,10 @@ def test_qemu_becomes_an_avocado_parameter(qemu: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("/nowhere/qemu", "there is no such file"),
+        ("/nowhere/qemu", "No such file"),
         ("/tmp", "is a directory"),
         ("/etc/passwd", "not executable"),
-        ("/bin/true", "not a QEMU system emulator"),
+        ("/bin/true", "does not behave like QEMU"),
     ],
 )
 def test_what_is_not_qemu_is_refused(name: str, said: str) -> None:
@@ -61,10 +56,10 @@ def test_what_is_not_qemu_is_refused(name: str, said: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("version", ["7.2.22 (Debian 1:7.2+dfsg-7)", "9.2.4"])
-def test_qemu_without_cpr_transfer_is_too_old(tmp_path: Path, version: str) -> None:
-    old = program(tmp_path / "old", f"QEMU emulator version {version}")
-    with pytest.raises(UsageError, match=r"needs 10\.0 or later"):
+def test_qemu_without_cpr_transfer_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    old = monitor(tmp_path / "old", answers(9, 2, ["normal"]))
+    with pytest.raises(UsageError, match=r"--target-qemu .* is QEMU 9\.2\.0; cpr-transfer came with 10\.0"):
         arguments.parse(["--target-qemu", str(old)])
 
 
