@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cprtest import paths
 from cprtest.errors import CprError, UsageError
-from cprtest.lab.launch import Settings, run, started, writer
+from cprtest.lab.launch import Command, Settings, run, started, writer
 
 LAB_DIED = 125
 """Exit status when the lab failed, with a message; without one it is the command's own."""
@@ -62,23 +62,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _act(options: argparse.Namespace) -> int:
-    settings = Settings(options.memory, options.cpus, options.ivshmem)
+    settings = Settings(options.memory, options.cpus, options.ivshmem, tuple(options.writable))
     missing = [directory for directory in options.writable if not directory.is_dir()]
     if missing:
         raise UsageError(f"{missing[0]} is not a directory: create it before it is made writable in the lab.")
     if options.action == "info":
         return _info(settings)
     if options.action == "shell":
-        return _shell(settings, options.writable)
+        return _shell(settings)
     argv = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not argv:
         raise UsageError("say which command to run: scripts/lab run COMMAND ...")
-    return run(argv, writable=options.writable, settings=settings, forward_stdin=not sys.stdin.isatty())
+    return run(Command(tuple(argv), forward_stdin=not sys.stdin.isatty()), settings)
 
 
-def _shell(settings: Settings, writable: Sequence[Path]) -> int:
+def _shell(settings: Settings) -> int:
     if not sys.stdin.isatty():
-        return run(["bash"], writable=writable, settings=settings, forward_stdin=True)
+        return run(Command(("bash",), forward_stdin=True), settings)
     import termios  # noqa: PLC0415 - only with a terminal
     import tty  # noqa: PLC0415
 
@@ -88,16 +88,16 @@ def _shell(settings: Settings, writable: Sequence[Path]) -> int:
     print("Starting the lab; leave it with Ctrl-D.", file=sys.stderr)
     try:
         tty.setraw(0)
-        argv = ["script", "-qec", f"sh -c {shlex.quote(start)}", "/dev/null"]
-        return run(argv, writable=writable, settings=settings, forward_stdin=True)
+        argv = ("script", "-qec", f"sh -c {shlex.quote(start)}", "/dev/null")
+        return run(Command(argv, forward_stdin=True), settings)
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 def _info(settings: Settings) -> int:
     out: list[bytes] = []
-    argv = [str(paths.VENV / "bin" / "python"), "-m", "cprtest.lab.inventory"]
-    with started(argv, cwd=paths.CHECKOUT, settings=settings) as session:
+    argv = (str(paths.VENV / "bin" / "python"), "-m", "cprtest.lab.inventory")
+    with started(Command(argv, cwd=paths.CHECKOUT), settings) as session:
         status = session.wait(out.append, writer(2))
     if status == 0:
         found = json.loads(b"".join(out)) | {"boot_seconds": session.stages}

@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +39,24 @@ _NOT_FOR_INSIDE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Size of the lab. cpus: None for what suits the host. ivshmem_mib: of the BAR, a power of two."""
+    """Size of the lab. cpus: None for what suits the host. ivshmem_mib: of the BAR, a power of two.
+
+    CHECKOUT/results, the cache and `writable` can be written there.
+    """
 
     memory_mib: int = 6144
     cpus: int | None = None
     ivshmem_mib: int = 64
+    writable: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to run in a lab, where (None: in this directory), with our standard input or none."""
+
+    argv: tuple[str, ...]
+    cwd: Path | None = None
+    forward_stdin: bool = False
 
 
 MOST = 4
@@ -69,25 +82,15 @@ def _host_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def run(
-    argv: Sequence[str],
-    *,
-    writable: Sequence[Path] = (),
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    settings: Settings | None = None,
-    forward_stdin: bool = False,
-) -> int:
-    """Run `argv` in a lab of its own and return its exit status; its output streams to ours.
+def run(what: Command, settings: Settings) -> int:
+    """Run `what` in a lab of its own and return its exit status; its output streams to ours.
 
-    CHECKOUT/results, the cache and `writable` can be written there. It gets this process's environment
-    and `env`. Raises LabError when the lab cannot be started or dies, NotInstalled before scripts/setup.
+    It gets this process's environment. Raises LabError when the lab cannot be started or dies, NotInstalled
+    before scripts/setup.
     """
 
     def attempt(boot_limit: float) -> int:
-        with started(
-            argv, writable=writable, env=env, cwd=cwd, settings=settings, forward_stdin=forward_stdin
-        ) as session:
+        with started(what, settings) as session:
             return session.wait(writer(1), writer(2), boot_limit)
 
     try:
@@ -98,17 +101,8 @@ def run(
 
 
 @contextlib.contextmanager
-def started(
-    argv: Sequence[str],
-    *,
-    writable: Sequence[Path] = (),
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    settings: Settings | None = None,
-    forward_stdin: bool = False,
-) -> Iterator[Session]:
+def started(what: Command, settings: Settings) -> Iterator[Session]:
     """A lab on its way up, gone when the block ends. If it died, its console's log is kept and named."""
-    settings = settings or Settings()
     _check_memory(settings.memory_mib)
     stock, qemu = installed.kernel(), installed.qemu()
     if not (paths.VENV / "bin" / "virtme-run").exists():
@@ -117,7 +111,7 @@ def started(
     tree = kernel.tree(stock)
     python = images.python_images()
     (paths.CHECKOUT / "results").mkdir(exist_ok=True)
-    places = _outermost([paths.CHECKOUT / "results", paths.cache_dir(), *writable])
+    places = _outermost([paths.CHECKOUT / "results", paths.cache_dir(), *settings.writable])
     with _run_directory() as directory, contextlib.ExitStack() as stack:
         disk = stack.enter_context(open(os.memfd_create("nvme"), "wb"))
         disk.truncate(DISK_MIB << 20)
@@ -125,7 +119,7 @@ def started(
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for device in assignable if device.wire]
         ends = [stack.enter_context(end) for pair in pairs for end in pair]
         cables = [(near.fileno(), far.fileno()) for near, far in pairs]
-        _write(directory / "command", _script(argv, env or {}, cwd or Path.cwd()))
+        _write(directory / "command", _script(what))
         _write(directory / "devices", devices.table(assignable))
         _write(directory / "images", "".join(f"{serial} {where}\n" for serial, _, where in python))
         _write(directory / "writable", "".join(f"{place}\n" for place in places))
@@ -135,7 +129,7 @@ def started(
             "drivers": " ".join(kernel.FIRST),
             "modules": " ".join([kvm_module, *kernel.REST]),
             "hugepages": str(HUGEPAGES),
-            "stdin": "yes" if forward_stdin else "",
+            "stdin": "yes" if what.forward_stdin else "",
         }
         _write(directory / "lab", "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()))
         parts = command.Parts(
@@ -151,7 +145,7 @@ def started(
             writable=places,
         )
         fds = [disk.fileno(), *(end.fileno() for end in ends)]
-        session = Session(parts, fds, directory / "qemu.log", forward_stdin)
+        session = Session(parts, fds, directory / "qemu.log", what.forward_stdin)
         for end in ends:
             end.close()
         try:
@@ -189,16 +183,16 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def _script(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> str:
+def _script(what: Command) -> str:
     """The shell script that becomes the command: environment, directory, exec."""
-    inside = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_INSIDE} | dict(env)
+    inside = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_INSIDE}
     inside["CPRTEST_LANE"] = "lab"
     inside["CPRTEST_DEVICES"] = "/run/qemu-cpr/devices.json"
     path = inside.get("PATH", "/usr/local/bin:/usr/bin:/bin")
     inside["PATH"] = f"/run/qemu-cpr/path:{path}:/usr/local/sbin:/usr/sbin:/sbin"
     exports = [f"export {key}={shlex.quote(value)}" for key, value in inside.items() if key.isidentifier()]
-    change = f"cd -- {shlex.quote(str(cwd))} || exit 126"
-    return "\n".join([*exports, change, f"exec {shlex.join(argv)}", ""])
+    change = f"cd -- {shlex.quote(str(what.cwd or Path.cwd()))} || exit 126"
+    return "\n".join([*exports, change, f"exec {shlex.join(what.argv)}", ""])
 
 
 def _cached() -> list[Path]:

@@ -82,12 +82,11 @@ def test_arguments_and_environment_survive_the_script(
     monkeypatch.setenv("ODD", 'a\'b "c" $HOME\n')
     arguments = ["a b", "it's", "", "$HOME", "new\nline", "x=y"]
     show = "import json,os,sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]))"
-    script = launch._script(["python3", "-c", show, *arguments], {"MORE": "1"}, tmp_path)
+    script = launch._script(launch.Command(("python3", "-c", show, *arguments), tmp_path))
     done = subprocess.run(["sh", "-c", script], env={}, capture_output=True, text=True, check=True)
     seen, environment, directory = json.loads(done.stdout)
     assert seen == arguments
     assert environment["ODD"] == os.environ["ODD"]
-    assert environment["MORE"] == "1"
     assert environment["CPRTEST_LANE"] == "lab"
     assert "CPRTEST_RUN" not in environment
     assert directory == str(tmp_path)
