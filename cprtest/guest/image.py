@@ -18,7 +18,7 @@ from pathlib import Path
 from cprtest import paths
 from cprtest.guest import cpio, modules, tools
 from cprtest.guest.tree import Tree
-from cprtest.provision import apt, installed
+from cprtest.provision import apt, installed, programs
 from cprtest.provision.aptroot import Deb
 
 # What the programs below come from; the loader tells when a library's package is missing here.
@@ -65,6 +65,8 @@ def contents(tree: Tree, kernel_modules: Path, release: str) -> dict[str, cpio.E
         entries[name] = cpio.file(script, 0o755)
     for program in PROGRAMS:
         entries[f"usr/bin/{Path(program).name}"] = cpio.file(tree.read(program), 0o755)
+    for ours in programs.sources("guest"):
+        entries[f"usr/bin/{ours.stem}"] = cpio.file(programs.compiled(ours).read_bytes(), 0o755)
     for name, path in tree.libraries(PROGRAMS).items():
         entries[name] = cpio.file(path.read_bytes(), 0o755)
     return entries | _modules(kernel_modules, release)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cprtest.errors import NotInstalled
 from cprtest.paths import ASSETS, CHECKOUT, VENV, cache_dir
+from cprtest.provision import programs
 from cprtest.provision.files import digest, read_record
 from cprtest.provision.qemu_source import DEFAULT, LAB, build_of, named
 
@@ -45,7 +46,8 @@ def guest_record() -> Path:
     """The file that says which image belongs to this checkout's image sources and the kernel in use."""
     builders = (CHECKOUT / "cprtest" / "guest" / f"{name}.py" for name in GUEST_BUILDERS)
     sources = [*(ASSETS / "guest").rglob("*"), *builders]
-    inputs = digest([kernel().release, *sorted(path for path in sources if path.is_file())])
+    files = sorted(path for path in sources if path.is_file())
+    inputs = digest([kernel().release, " ".join(programs.FLAGS), *files])
     return cache_dir() / "installed" / f"guest-{inputs}.json"
 
 

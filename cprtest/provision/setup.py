@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cprtest.errors import CprError, NotInstalled, UsageError
 from cprtest.paths import CHECKOUT, VENV, cache_dir
-from cprtest.provision import installed, packages, processes, progress, venv
+from cprtest.provision import installed, packages, processes, programs, progress, venv
 from cprtest.provision.files import locked, write_record
 from cprtest.provision.qemu_source import DEFAULT, FLAVOURS, LAB, build_of
 
@@ -32,7 +32,7 @@ def nothing_to_do(flavours: Sequence[str] = (LAB, DEFAULT)) -> bool:
             installed.qemu(flavour)
     except NotInstalled:
         return False
-    return venv.current() and len(packages.installed(names)) == len(names)
+    return venv.current() and not programs.missing() and len(packages.installed(names)) == len(names)
 
 
 def first_stage() -> None:
@@ -48,6 +48,8 @@ def second_stage(flavours: Sequence[str], refresh: bool) -> Path:
 
     def guest() -> None:
         kernel.ensure(refresh)
+        for source in programs.missing():
+            programs.compiled(source)
         build_guest_image(refresh)
 
     results: list[Path] = []

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * heartbeat NONCE VCPUS: count on each of the first VCPUS vCPUs, in a page that the host reads.
+ *
+ * Prints the page's guest-physical address (hexadecimal) once it is there, and goes on in the background for ever.
+ * The host finds the page in the guest's memory file, knows it by the nonce, and writes the period in ns: 0, as at
+ * first, is rest. The other side is cprtest/observe/heartbeat.py and assets/host/sample-heartbeat.c.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, MOST = 62, REST_NS = 20 * 1000 * 1000 };
+
+struct slot {                       /* a cache line for each vCPU */
+    _Atomic uint64_t clock;         /* the guest's CLOCK_MONOTONIC at the beat, ns */
+    _Atomic uint64_t count;         /* written after the clock */
+    uint64_t unused[6];
+};
+
+static struct {
+    uint64_t nonce;
+    _Atomic uint64_t period;
+    uint64_t unused[6];
+    struct slot slots[MOST];
+} *page;
+
+static uint64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void sleep_until(uint64_t t)
+{
+    struct timespec until = { t / 1000000000, t % 1000000000 };
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+/* The counter is a variable of the program, so of the vCPU: a copy of the guest that runs on from an older state
+ * counts from there again, and the host sees a number go back. */
+static _Noreturn void *beat(void *argument)
+{
+    intptr_t vcpu = (intptr_t)argument;
+    struct slot *slot = &page->slots[vcpu];
+    struct sched_param first = { .sched_priority = 1 };
+    cpu_set_t here;
+
+    CPU_ZERO(&here);
+    CPU_SET(vcpu, &here);
+    if (sched_setaffinity(0, sizeof here, &here))
+        die("heartbeat: no such vCPU");
+    /* What else the guest does must not look like a pause. */
+    sched_setscheduler(0, SCHED_FIFO, &first);
+    prctl(PR_SET_TIMERSLACK, 1);
+    for (uint64_t count = 1, next = now();;) {
+        uint64_t period = atomic_load(&page->period), t = now();
+        if (period) {
+            atomic_store_explicit(&slot->clock, t, memory_order_release);
+            atomic_store_explicit(&slot->count, count++, memory_order_release);
+        } else {
+            period = REST_NS;
+        }
+        /* Never two beats at once to make up for lost time. */
+        next = next + period > t ? next + period : t + period;
+        if (next > t + 2 * period)
+            next = t + period;
+        sleep_until(next);
+    }
+}
+
+/* Physical address of the page, from the kernel's Documentation/admin-guide/mm/pagemap.rst. */
+static uint64_t physical(void)
+{
+    uint64_t entry = 0;
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+
+    if (fd < 0 || pread(fd, &entry, sizeof entry, (uintptr_t)page / PAGE * sizeof entry) != sizeof entry)
+        die("heartbeat: /proc/self/pagemap");
+    close(fd);
+    return (entry & ((1ull << 55) - 1)) * PAGE;
+}
+
+int main(int argc, char **argv)
+{
+    long vcpus = argc == 3 ? atol(argv[2]) : 0;
+    int fd = open("/proc/sys/vm/compact_unevictable_allowed", O_WRONLY);
+
+    if (vcpus < 1 || vcpus > MOST || vcpus > sysconf(_SC_NPROCESSORS_ONLN)) {
+        fprintf(stderr, "usage: heartbeat NONCE VCPUS; this guest has %ld vCPUs, at most %d can beat\n",
+                sysconf(_SC_NPROCESSORS_ONLN), MOST);
+        return 2;
+    }
+    /* A locked page stays in memory; with this it also stays where it is (admin-guide/sysctl/vm.rst). */
+    if (fd < 0 || write(fd, "0", 1) != 1)
+        die("heartbeat: compact_unevictable_allowed");
+    page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (page == MAP_FAILED || mlock(page, PAGE))
+        die("heartbeat: a locked page");
+    page->nonce = strtoull(argv[1], NULL, 16);
+    printf("%llx\n", (unsigned long long)physical());
+    fflush(stdout);
+    if (daemon(0, 0) || mlock(page, PAGE))  /* a lock is not inherited */
+        return 1;
+    for (intptr_t vcpu = 1; vcpu < vcpus; vcpu++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, beat, (void *)vcpu))
+            return 1;
+    }
+    beat((void *)0);
+}
