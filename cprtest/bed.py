@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cprtest import guest as guest_image
 from cprtest import needs
+from cprtest.beside import Beside
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
@@ -74,6 +75,11 @@ class TestBed:
         if self._network is None:
             self._network = self._cleanups.enter_context(Network())
         return self._network
+
+    def intact(self) -> None:
+        """Every observer stood by to the end. Raises CprError if not: then no verdict counts."""
+        for observer in self.observers:
+            observer.intact()
 
     def observe(self, *observers: Observer) -> None:
         """Let `observers` see all that follows; to be called before the guest is booted."""
@@ -146,6 +152,12 @@ class TestBed:
         else:
             outcome.target.kill()
         return outcome
+
+    def transferring(self, guest: Guest, **how: Any) -> Beside:
+        """`transfer` with the same arguments, beside the body of a `with` block; see Beside."""
+        beside = Beside(lambda: self.transfer(guest, **how))
+        self._cleanups.callback(beside.join)
+        return beside
 
     def disk(self, size_mib: int = 64, format: str = "raw") -> Disk:
         """A fresh disk for the guest, an image file in the work directory. size_mib: MiB."""

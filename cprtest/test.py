@@ -10,6 +10,7 @@ from avocado.core.exceptions import TestCancel
 
 from cprtest import needs
 from cprtest.bed import TestBed
+from cprtest.beside import Beside
 from cprtest.defects import Defect, known_defects
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
@@ -82,6 +83,10 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         self.log.info("%s: %s", outcome.status, outcome.describe())
         return outcome
 
+    def transferring(self, guest: Guest, **how: Any) -> Beside:
+        """A transfer beside the body of a `with` block, for tests that look at it half way."""
+        return self.bed.transferring(guest, **how)
+
     def _judged(self, method: Callable[[], None]) -> Callable[[], None]:
         """The test method, with known defects told from failures (assets/known-defects.yaml)."""
 
@@ -92,12 +97,14 @@ class CprTest(avocado.Test):  # type: ignore[misc]
             except TestCancel:
                 raise
             except (Exception, AssertionError) as failure:
+                self.bed.intact()
                 text = self._describe(failure)
                 defect = next((d for d in defects if d.explains(text)), None)
                 if defect is None:
                     raise
                 self._warn(defect, text)
             else:
+                self.bed.intact()
                 if defects:
                     self.fail(f"{defects[0].id} no longer reproduces, remove it")
 

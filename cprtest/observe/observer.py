@@ -41,5 +41,8 @@ class Observer:
         """It has ended: what was seen of it, on CLOCK_MONOTONIC. Raises CprError where evidence was lost."""
         return []
 
+    def intact(self) -> None:
+        """Asked at the end of each test, passed or failed. Raises CprError if the verdict is void."""
+
     def close(self) -> None:
         """Give everything back. Safe to call twice."""
