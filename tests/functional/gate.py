@@ -21,4 +21,3 @@ class SyscallGate(CprTest):
         taken = gate.events("TUNSET*", "target")[0].data
         self.assertEqual((taken["device"], taken["queue"], taken["nr"]), ("net0", 0, opened["nr"]))
         self.assertIn([opened["fd"]], [e.data["fds"] for e in gate.events("SCM_RIGHTS", "source")])
-

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The syscall gate, in front of a small program instead of QEMU."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -63,8 +64,9 @@ class Program:
 
     def tell(self, expression: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(expression + "\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it was killed, which its answer tells
+            self.process.stdin.write(expression + "\n")
+            self.process.stdin.flush()
 
     def answer(self) -> Any:
         assert self.process.stdout is not None

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What goes over a tap: every frame to and from the guest, copied by the kernel, outside of every QEMU.
+
+A TCP stream that arrives whole says nothing of frames that were sent twice, or by a QEMU that has to be
+silent: the receiver throws them away. Here they are seen. Source: packet(7), SO_TIMESTAMPNS in socket(7).
+"""
+
+import select
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cprtest.errors import CprError
+from cprtest.host.network import Network
+from cprtest.limits import stretched, wait_until
+from cprtest.machine.devices import MAC, Tap
+from cprtest.timeline.clock import read_offset
+from cprtest.timeline.timeline import tag
+
+_ETH_P_ALL, _IPV4 = 3, 0x0800
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_SO_TIMESTAMPNS = 35
+_LARGEST = 80 * 1024  # what is segmented later may be 64 KiB
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame. t: ns, monotonic, by the kernel. from_guest: the guest sent it, else the host."""
+
+    t: int
+    from_guest: bool
+    data: bytes
+
+    @property
+    def is_ipv4(self) -> bool:
+        """Whether it carries IPv4. Linux numbers a connection's packets: a repeated one has a new number."""
+        return bool(struct.unpack_from("!H", self.data, 12)[0] == _IPV4)
+
+
+class Wire:
+    """Listens on the tap of `nic`, in a thread of its own, until `close`."""
+
+    def __init__(self, network: Network, nic: Tap) -> None:
+        self._mac = bytes.fromhex(MAC.format(nic.index).replace(":", ""))
+        self._offset = read_offset()
+        self.frames: list[Frame] = []
+        self._socket = network.open_socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.settimeout(0.1)
+        self._socket.bind((nic.ifname, _ETH_P_ALL))
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="wire", daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self._closing.is_set():
+            try:
+                data, ancillary, _, _ = self._socket.recvmsg(_LARGEST, 64)
+            except TimeoutError:
+                continue
+            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+            t = seconds * 10**9 + nanoseconds - self._offset.value
+            self.frames.append(Frame(t, data[6:12] == self._mac, data))
+
+    @contextmanager
+    def silent(self, phase: str) -> Iterator[Callable[[int], None]]:
+        """Nobody sends for the guest during the `with` block. `phase` is blamed if somebody does.
+
+        Gives a function that waits until the host has sent that many frames to the guest meanwhile.
+        Raises AssertionError quoting what was sent.
+        """
+        begin = time.monotonic_ns() + self._offset.err
+
+        def wait_sent(count: int) -> None:
+            wait_until(
+                f"{count} frames to a guest that is paused",
+                lambda: sum(not f.from_guest for f in self._since(begin)) >= count,
+                20,
+                lambda: f"{len(self._since(begin))} frames since",
+            )
+
+        yield wait_sent
+        end = time.monotonic_ns() - self._offset.err
+        self._catch_up(end)
+        sent = [f for f in self._since(begin) if f.from_guest and f.t <= end]
+        if sent:
+            first = f"the first {(sent[0].t - begin) / 1e6:.1f} ms after its beginning"
+            raise AssertionError(
+                f"{len(sent)} frames of a guest that is paused went over the wire, {first} {tag(phase)}"
+            )
+
+    def assert_nothing_twice(self, *phases: str) -> None:
+        """No packet of the guest went over the wire twice. `phases` are blamed if one did."""
+        self._catch_up(time.monotonic_ns())
+        count = Counter(f.data for f in tuple(self.frames) if f.from_guest and f.is_ipv4)
+        if not count:
+            raise AssertionError(f"no packet of the guest was seen on the wire {tag(*phases)}")
+        doubled = [f for f in tuple(self.frames) if count[f.data] > 1]
+        if doubled:
+            times = ", ".join(f"{(f.t - self.frames[0].t) / 1e6:.1f} ms" for f in doubled[:6])
+            packets = len({f.data for f in doubled})
+            raise AssertionError(
+                f"{packets} packets of the guest were sent more than once, at {times} {tag(*phases)}"
+            )
+
+    def _since(self, t: int) -> list[Frame]:
+        return [f for f in tuple(self.frames) if f.t >= t]
+
+    def _catch_up(self, t: int) -> None:
+        """Wait until all that was on the wire by `t` has been read."""
+        wait_until("the frames to be read", lambda: self._idle() or self._since(t), 10)
+
+    def _idle(self) -> bool:
+        return not select.select([self._socket], [], [], 0)[0]
+
+    def close(self) -> None:
+        """Stop listening. Raises CprError if the kernel had to drop frames: then nothing is proved."""
+        self._closing.set()
+        self._thread.join(stretched(5))
+        dropped = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
+        self._socket.close()
+        if dropped:
+            raise CprError(f"{dropped} frames were not seen: this machine was too busy to read them")
