@@ -122,6 +122,11 @@ class Gate(Observer):
         if self._supervisor is not None and self._supervisor.lost:
             raise CprError(self._supervisor.lost)
 
+    def kill(self) -> None:
+        """Kill the supervisor, to see what comes of that."""
+        assert self._supervisor is not None
+        self._supervisor.process.kill()
+
     def close(self) -> None:
         """Let go of everything. QEMUs behind the gate that still live are ended."""
         if self._supervisor is not None:

@@ -5,26 +5,27 @@ A TCP stream that arrives whole says nothing of frames that were sent twice, or 
 silent: the receiver throws them away. Here they are seen. Source: packet(7), SO_TIMESTAMPNS in socket(7).
 """
 
+import contextlib
 import select
 import socket
 import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cprtest.errors import CprError
 from cprtest.host.network import Network
-from cprtest.limits import stretched, wait_until
-from cprtest.machine.devices import MAC, Tap
+from cprtest.limits import TimeLimit, stretched, wait_until
+from cprtest.machine.devices import GUEST_ADDRESS, MAC, Tap
 from cprtest.timeline.clock import read_offset
 from cprtest.timeline.timeline import tag
 
 _ETH_P_ALL, _IPV4 = 3, 0x0800
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _SO_TIMESTAMPNS = 35
+_SILENCE = 0.2
+"""Seconds (stretched) of pings, ten a second: a guest that runs answers the first."""
 _LARGEST = 80 * 1024  # what is segmented later may be 64 KiB
 
 
@@ -37,15 +38,18 @@ class Frame:
     data: bytes
 
     @property
-    def is_ipv4(self) -> bool:
-        """Whether it carries IPv4. Linux numbers a connection's packets: a repeated one has a new number."""
-        return bool(struct.unpack_from("!H", self.data, 12)[0] == _IPV4)
+    def is_numbered(self) -> bool:
+        """Whether it is a packet of a TCP connection. Linux numbers them; sent again it has a new number."""
+        kind, number, protocol = struct.unpack_from("!12xH4xH3xB", self.data.ljust(24, b"\0"))
+        return (kind, protocol) == (_IPV4, socket.IPPROTO_TCP) and number != 0
 
 
 class Wire:
     """Listens on the tap of `nic`, in a thread of its own, until `close`."""
 
     def __init__(self, network: Network, nic: Tap) -> None:
+        self._network = network
+        self._nic = nic
         self._mac = bytes.fromhex(MAC.format(nic.index).replace(":", ""))
         self._offset = read_offset()
         self.frames: list[Frame] = []
@@ -67,37 +71,32 @@ class Wire:
             t = seconds * 10**9 + nanoseconds - self._offset.value
             self.frames.append(Frame(t, data[6:12] == self._mac, data))
 
-    @contextmanager
-    def silent(self, phase: str) -> Iterator[Callable[[int], None]]:
-        """Nobody sends for the guest during the `with` block. `phase` is blamed if somebody does.
+    def assert_silent(self, phase: str) -> None:
+        """Pings are not answered, and nobody sends anything else for the guest meanwhile. `phase` is blamed.
 
-        Gives a function that waits until the host has sent that many frames to the guest meanwhile.
-        Raises AssertionError quoting what was sent.
+        Raises AssertionError saying what was sent.
         """
         begin = time.monotonic_ns() + self._offset.err
-
-        def wait_sent(count: int) -> None:
-            wait_until(
-                f"{count} frames to a guest that is paused",
-                lambda: sum(not f.from_guest for f in self._since(begin)) >= count,
-                20,
-                lambda: f"{len(self._since(begin))} frames since",
-            )
-
-        yield wait_sent
+        with contextlib.suppress(TimeLimit):
+            self._network.ping(GUEST_ADDRESS.format(self._nic.index), _SILENCE)
         end = time.monotonic_ns() - self._offset.err
         self._catch_up(end)
-        sent = [f for f in self._since(begin) if f.from_guest and f.t <= end]
+        meanwhile = [f for f in self._since(begin) if f.t <= end]
+        sent = [f for f in meanwhile if f.from_guest]
+        if len(sent) == len(meanwhile):
+            raise CprError(
+                "no ping was seen on the wire, so that nothing was sent for the guest proves nothing"
+            )
         if sent:
-            first = f"the first {(sent[0].t - begin) / 1e6:.1f} ms after its beginning"
+            first = f"the first after {(sent[0].t - begin) / 1e6:.1f} ms"
             raise AssertionError(
-                f"{len(sent)} frames of a guest that is paused went over the wire, {first} {tag(phase)}"
+                f"{len(sent)} frames went over the wire for a guest that is paused, {first} {tag(phase)}"
             )
 
     def assert_nothing_twice(self, *phases: str) -> None:
         """No packet of the guest went over the wire twice. `phases` are blamed if one did."""
         self._catch_up(time.monotonic_ns())
-        count = Counter(f.data for f in tuple(self.frames) if f.from_guest and f.is_ipv4)
+        count = Counter(f.data for f in tuple(self.frames) if f.from_guest and f.is_numbered)
         if not count:
             raise AssertionError(f"no packet of the guest was seen on the wire {tag(*phases)}")
         doubled = [f for f in tuple(self.frames) if count[f.data] > 1]
