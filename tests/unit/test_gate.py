@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 
+from cprtest import needs
 from cprtest.errors import CprError
 from cprtest.host import seccomp
 from cprtest.limits import TimeLimit, wait_until
@@ -40,6 +41,14 @@ def send(fds=()):
         return here.sendmsg([b"x"], control)
     except OSError as error:
         return -error.errno
+def sandbox():
+    import ctypes, struct
+    load, equal, fail, allow = (0x20, 0, 0, 0), (0x15, 0, 1, 110), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)
+    code = b"".join(struct.pack("HBBI", *part) for part in (load, equal, fail, allow))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HxxxxxxP", 4, ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None)
+    return libc.syscall(317, 1, 1, program), libc.getppid()  # SECCOMP_SET_MODE_FILTER, all threads
 for line in given:
     print(eval(line), flush=True)
 """
@@ -49,10 +58,16 @@ SET_OWNER, RESET_OWNER = 0xAF01, 0xAF02
 class Program:
     """A program behind the gate that does what it is told, one line at a time."""
 
-    def __init__(self, gate: Gate, actor: str = "source", pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        actor: str = "source",
+        pass_fds: tuple[int, ...] = (),
+        wrapped: tuple[str, ...] = (),
+    ) -> None:
         words, fds = gate.prefix(actor)
         self.process = subprocess.Popen(
-            [*words, sys.executable, "-ISc", PROGRAM],
+            [*wrapped, *words, sys.executable, "-ISc", PROGRAM],
             pass_fds=[*fds, *pass_fds],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -194,6 +209,23 @@ def test_delayed_calls_are_late(gate: Gate) -> None:
     gate.delay("VHOST_SET_OWNER", 0.05)
     assert program.ask(f"call({SET_OWNER})") == -errno.ENOTTY
     assert gate.events()[0].data["held"] >= 50_000_000
+
+
+def test_a_program_with_a_filter_of_its_own_as_qemus_sandbox(gate: Gate) -> None:
+    program = Program(gate)
+    assert program.ask("sandbox()") == (0, -1)
+    rule = gate.fail("VHOST_SET_OWNER", errno.EBUSY)
+    assert program.ask(f"call({SET_OWNER})") == -errno.EBUSY
+    assert rule.struck == 1
+
+
+@pytest.mark.skipif(bool(needs.unmet(["userns"])), reason="no user namespaces here")
+def test_a_program_in_a_user_namespace(gate: Gate) -> None:
+    program = Program(gate, wrapped=("unshare", "--user", "--map-root-user", "--net", "--"))
+    assert program.ask(f"call({0x4008AF60}, (7).to_bytes(8, 'little'))") == -errno.ENOTTY
+    assert program.ask("send([0])") == 1
+    call, sent = gate.events()
+    assert (call.data["path"], call.data["cid"], sent.data["fds"]) == ("/dev/null", 7, [0])
 
 
 def test_sends_of_descriptors(gate: Gate) -> None:
