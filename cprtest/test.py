@@ -19,6 +19,7 @@ from cprtest.machine.devices import Disk, Tap
 from cprtest.machine.features import Features, features
 from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
+from cprtest.paths import lane
 from cprtest.provision import installed
 from cprtest.transfer import Fault
 
@@ -49,6 +50,10 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         other = self.params.get("target_qemu_bin")
         target = installed.under_test(other) if other else qemu
         self._bed = TestBed(qemu, target, Path(self.logdir), Path(self.workdir))
+        if lane() == "lab":
+            from cprtest.observe.tracefs import Tracefs  # noqa: PLC0415  (needs root, which the lab always has)
+
+            self.observe(Tracefs())
 
     def tearDown(self) -> None:
         if self._bed is not None:

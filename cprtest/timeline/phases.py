@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The nine phases of a hand-over, and which event begins or ends each.
 
-The rules speak of QEMU's own trace points and QMP events (10.2): observers outside QEMU refine them.
-Order of the rules is the order of a hand-over done right; the order that happened is read off the times.
+RULES speak of QEMU's own trace points and QMP events (10.2). Where observers outside QEMU (tracefs, gate)
+have seen a phase, SEEN_OUTSIDE says when it was, and QEMU is not asked. Order of the rules is the order of a
+hand-over done right; the order that happened is read off the times.
 """
 
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ RULES = (
     Rule(
         "setup",
         (
+            Mark("source", "VHOST_RESET_OWNER"),
             Mark("source", "vhost_cpr_release"),
             Mark("source", "migration_cpr_setup"),
             Mark("source", "migration_set_outgoing_channel"),
@@ -69,11 +71,7 @@ RULES = (
             Mark("source", "migration_thread_setup_complete"),
         ),
     ),
-    Rule(
-        "release",
-        (Mark("source", "VHOST_RESET_OWNER"), Mark("source", "vhost_cpr_release")),
-        (Mark("source", "migration_cpr_setup"), Mark("source", "VHOST_RESET_OWNER")),
-    ),
+    Rule("release", (Mark("source", "vhost_cpr_release"),), (Mark("source", "migration_cpr_setup"),)),
     Rule("handover", (Mark("source", "cpr_state_save"),), (Mark("target", "cpr_state_load"),)),
     Rule(
         "acquire",
@@ -109,20 +107,50 @@ RULES = (
 )
 
 
+# Here a phase ends with the last of `end`: descriptors and queues are several.
+SEEN_OUTSIDE = (
+    Rule(
+        "release",
+        (Mark("source", "VHOST_RESET_OWNER"),),
+        # vhost-vsock is released by opening it anew, which is more than the ioctl.
+        (Mark("source", "VHOST_RESET_OWNER"), Mark("source", "vhost_cpr_release")),
+    ),
+    Rule(
+        "handover",
+        (Mark("source", "SCM_RIGHTS_SEND"), Mark("source", "SCM_RIGHTS")),
+        (Mark("target", "SCM_RIGHTS_RECV"),),
+    ),
+    Rule("acquire", (Mark("target", "VHOST_SET_OWNER"), Mark("target", "VFIO_IOMMU_MAP_DMA")), ()),
+)
+
+
 def find_phases(events: Sequence[Event]) -> dict[str, Span]:
     """The phases that took place, from `events` in order of time.
 
     A phase whose end was not seen ends where it began.
     """
+    outside = {rule.phase: rule for rule in SEEN_OUTSIDE}
     found: dict[str, Span] = {}
     for rule in RULES:
-        begin = next((e for e in events if any(m.matches(e) for m in rule.begin)), None)
+        begin = _first(events, outside[rule.phase].begin) if rule.phase in outside else None
+        ends = outside[rule.phase].end if begin else ()
+        begin = begin or _first(events, rule.begin)
         if begin is None:
             continue
-        later = (e for e in events if e.t >= begin.t and any(m.matches(e) for m in rule.end))
-        end = next(later, begin)
-        found[rule.phase] = Span(begin.t, end.t)
+        later = [e for e in events if e.t >= begin.t]
+        last = [_end(e) for e in later if any(m.matches(e) for m in ends)]
+        end = _first(later, rule.end)
+        found[rule.phase] = Span(begin.t, max(last) if last else end.t if end else _end(begin))
     return found
+
+
+def _first(events: Sequence[Event], marks: Sequence[Mark]) -> Event | None:
+    return next((e for e in events if any(m.matches(e) for m in marks)), None)
+
+
+def _end(event: Event) -> int:
+    """When what the event tells of was over, ns: a system call takes time."""
+    return int(event.data.get("end") or event.t)
 
 
 def place(event: Event, phases: dict[str, Span]) -> Event:

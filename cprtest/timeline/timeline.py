@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cprtest.timeline.event import Event, write_events
+from cprtest.timeline.ownership import ownership
 from cprtest.timeline.phases import PHASES, Span, find_phases, place
 
 
@@ -34,7 +35,7 @@ class Timeline:
         ordered = sorted(events, key=lambda e: e.t)
         phases = find_phases(ordered)
         downtime = {"vcpu": None, "network": None, "disk": None, "qemu": downtime_qemu}
-        return cls([place(e, phases) for e in ordered], phases, downtime, qemu)
+        return cls([place(e, phases) for e in ordered], phases, downtime, qemu, ownership(ordered))
 
     def between(self, start: str, end: str) -> int | None:
         """ns from the start of phase `start` to the end of phase `end`; None if one did not happen."""
