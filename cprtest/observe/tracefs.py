@@ -57,7 +57,7 @@ _MODULES = (
 _PACKETS = {"tap_write": "", "tap_sendmsg": "", "tap_read": "ret > 0", "tap_recvmsg": "ret > 0"}
 _SHOWN_PACKETS = 20
 _CLONE_THREAD = 0x10000  # linux/sched.h
-_UNMAP_VADDR = 2  # VFIO_DMA_UNMAP_FLAG_VADDR, linux/vfio.h
+_UNMAP_VADDR = 4  # VFIO_DMA_UNMAP_FLAG_VADDR, linux/vfio.h
 _ERR = 1000  # ns: the tracer writes microseconds
 _LINE = re.compile(r"^ *(.*)-(\d+) +\[\d+\] \S+ +(\d+)\.(\d{6}): (\w+): (.*)$")
 _FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')

@@ -17,7 +17,7 @@ from cprtest.timeline.phases import Span
 Row = dict[str, Any]
 """{device, queue, owner, start, end} as in DESIGN.md; times in ns on the common clock."""
 
-_UNMAP_VADDR = 2  # VFIO_DMA_UNMAP_FLAG_VADDR, linux/vfio.h
+_UNMAP_VADDR = 4  # VFIO_DMA_UNMAP_FLAG_VADDR, linux/vfio.h
 
 
 def ownership(events: Sequence[Event]) -> list[Row]:

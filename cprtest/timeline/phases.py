@@ -120,7 +120,7 @@ SEEN_OUTSIDE = (
         (Mark("source", "SCM_RIGHTS_SEND"), Mark("source", "SCM_RIGHTS")),
         (Mark("target", "SCM_RIGHTS_RECV"),),
     ),
-    Rule("acquire", (Mark("target", "VHOST_SET_OWNER"), Mark("target", "VFIO_IOMMU_MAP_DMA")), ()),
+    Rule("acquire", (Mark("target", "VHOST_SET_OWNER"),), ()),
 )
 
 

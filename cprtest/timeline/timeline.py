@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The timeline of one transfer: events in their phases, and assertions about their order."""
 
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cprtest.timeline import order
 from cprtest.timeline.event import Event, write_events
+from cprtest.timeline.order import tag
 from cprtest.timeline.ownership import ownership
-from cprtest.timeline.phases import PHASES, Span, find_phases, place
+from cprtest.timeline.phases import Span, find_phases, place
 
-
-def tag(*phases: str) -> str:
-    """How a failure's message names the phases that broke: [phase stop, setup]. Reports look for it."""
-    return f"[phase {', '.join(phases)}]"
+__all__ = ["Timeline", "tag"]
 
 
 @dataclass
@@ -28,6 +26,7 @@ class Timeline:
     qemu: dict[str, str] = field(default_factory=dict)
     ownership: list[dict[str, Any]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    directory: Path | None = None
 
     @classmethod
     def build(cls, events: Iterable[Event], qemu: dict[str, str], downtime_qemu: int | None) -> "Timeline":
@@ -35,7 +34,26 @@ class Timeline:
         ordered = sorted(events, key=lambda e: e.t)
         phases = find_phases(ordered)
         downtime = {"vcpu": None, "network": None, "disk": None, "qemu": downtime_qemu}
-        return cls([place(e, phases) for e in ordered], phases, downtime, qemu, ownership(ordered))
+        placed = [place(e, phases) for e in ordered]
+        timeline = cls(placed, phases, downtime, qemu, ownership(ordered))
+        timeline.violations += filter(
+            None, (timeline._disorder(), order.two_owners(timeline.ownership, ordered))
+        )
+        return timeline
+
+    @property
+    def mode(self) -> str:
+        """cpr-transfer or cpr-exec."""
+        return order.mode(self.events)
+
+    def order(self) -> list[str]:
+        """The phases in the order in which they began."""
+        return order.began(self.phases)
+
+    def last(self) -> str | None:
+        """The phase that a transfer had reached when it ended or failed."""
+        reached = [name for name in self.order() if name not in ("rollback", "complete")]
+        return reached[-1] if reached else None
 
     def between(self, start: str, end: str) -> int | None:
         """ns from the start of phase `start` to the end of phase `end`; None if one did not happen."""
@@ -43,52 +61,74 @@ class Timeline:
             return None
         return self.phases[end].end - self.phases[start].start
 
-    def assert_order(self, *wanted: str) -> None:
-        """The phases began in this order, each of them did. Raises AssertionError quoting what was seen."""
-        unknown = [name for name in wanted if name not in PHASES]
-        if unknown:
-            raise ValueError(f"not a phase: {', '.join(unknown)}; phases are {', '.join(PHASES)}")
-        missing = [name for name in wanted if name not in self.phases]
-        if missing:
-            raise AssertionError(
-                f"order: no evidence of {', '.join(missing)}; seen: {self.order()} {tag(*missing)}"
-            )
-        starts = [self.phases[name].start for name in wanted]
-        if starts != sorted(starts):
-            quoted = "\n".join(f"  {name}: {self._quote(name)}" for name in self.order())
-            seen = " < ".join(name for name in self.order() if name in wanted)
-            late = tag(*self.out_of_place(wanted))
-            raise AssertionError(f"order: expected {' < '.join(wanted)}, saw {seen} {late}\n{quoted}")
+    def events_between(self, start: str, end: str | None = None, **wanted: str) -> list[Event]:
+        """Events from the beginning of phase `start` to that of phase `end` (or to the last event).
 
-    def out_of_place(self, wanted: Sequence[str]) -> list[str]:
-        """The fewest phases without which the others began in the order `wanted`; all of them did begin.
-
-        Where there is a choice it is those that should have come first: they are late.
+        `wanted`: fields of Event and their values, as actor="source", name="VHOST_SET_OWNER".
         """
-        for count in range(len(wanted), 0, -1):
-            for kept in reversed(list(itertools.combinations(wanted, count))):
-                starts = [self.phases[name].start for name in kept]
-                if starts == sorted(starts):
-                    return [name for name in wanted if name not in kept]
-        return []
+        since = self.phases[start].start
+        until = self.phases[end].start if end else self.events[-1].t + 1
+        return [e for e in self._like(wanted) if since <= e.t < until]
 
-    def last(self) -> str | None:
-        """The phase that a transfer had reached when it ended or failed."""
-        reached = [name for name in self.order() if name not in ("rollback", "complete")]
-        return reached[-1] if reached else None
+    def assert_order(self, *wanted: str) -> None:
+        """The phases began in this order, each of them did; by default the right order of this mode.
 
-    def order(self) -> list[str]:
-        """The phases in the order in which they began."""
-        return sorted(self.phases, key=lambda name: self.phases[name].start)
+        Raises AssertionError quoting the events that are out of place.
+        """
+        self._require(order.violated(wanted or order.RIGHT[self.mode], self.phases, self.events))
 
-    def _quote(self, phase: str) -> str:
-        start = self.phases[phase].start
-        return str(next(e for e in self.events if e.t == start))
+    def assert_between(self, start: str, end: str, **wanted: str) -> None:
+        """There are events with the fields `wanted`, and all are between the beginnings of two phases."""
+        self.assert_order(start, end)
+        found, inside = self._like(wanted), self.events_between(start, end, **wanted)
+        what = " ".join(wanted.values())
+        if not found:
+            self._require(f"between: no evidence of {what} {tag(start)}")
+        if outside := [e for e in found if e not in inside]:
+            right = f"{what} should come after the beginning of {start} and before that of {end}"
+            edges = [order.first_event(name, self.phases, self.events) for name in (start, end)]
+            quoted = (
+                f"  {e.phase or 'no phase'}: {e}" for e in sorted([*outside, *edges], key=lambda e: e.t)
+            )
+            blamed = tag(*dict.fromkeys(e.phase or start for e in outside))
+            self._require("\n".join([f"between: {right} {blamed}", *quoted]))
+
+    def assert_never_overlaps(self, *devices: str) -> None:
+        """At no instant did both sides own a queue of one of `devices` (all, if none is named).
+
+        Raises AssertionError quoting the two owners' times; also when there is no evidence of an owner.
+        """
+        known = {row["device"] for row in self.ownership}
+        missing = [device for device in devices or ("any device",) if device not in known]
+        if missing and (devices or not known):
+            self._require(f"ownership: no evidence of who owned {', '.join(missing)} {tag('acquire')}")
+        rows = [row for row in self.ownership if not devices or row["device"] in devices]
+        self._require(order.two_owners(rows, self.events))
+
+    def _like(self, wanted: dict[str, str]) -> list[Event]:
+        return [e for e in self.events if all(getattr(e, key) == value for key, value in wanted.items())]
+
+    def _disorder(self) -> str:
+        """What is wrong with the order of the phases that were seen."""
+        return order.violated(
+            [p for p in order.RIGHT[self.mode] if p in self.phases], self.phases, self.events
+        )
+
+    def _require(self, violation: str) -> None:
+        """Fail with `violation` unless it is empty, and put it into the files and the drawing."""
+        if not violation:
+            return
+        if violation not in self.violations:
+            self.violations.append(violation)
+            if self.directory:
+                self.write(self.directory)
+        raise AssertionError(violation)
 
     def write(self, directory: Path) -> None:
-        """Write events.jsonl, timeline.json and timeline.svg."""
+        """Write events.jsonl, timeline.json and timeline.svg; again when an assertion fails."""
         from cprtest.timeline.draw import draw  # noqa: PLC0415  (tests that never write need no drawing)
 
+        self.directory = directory
         write_events(directory / "events.jsonl", self.events)
         data = {
             "qemu": self.qemu,
