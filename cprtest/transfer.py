@@ -16,6 +16,7 @@ from cprtest.machine.spec import channel, incoming
 from cprtest.observe.observer import Observer
 from cprtest.observe.trace import read_trace
 from cprtest.outcome import Outcome
+from cprtest.timeline.agreement import Disagreement, disagreements
 from cprtest.timeline.timeline import Timeline
 
 _ENDED = ("completed", "failed", "cancelled")
@@ -74,7 +75,10 @@ class Transfer:
         ]
 
     def run(self, fault: Fault | None = None) -> Outcome:
-        """Hand the guest over, wait until everything has settled, and say how it ended."""
+        """Hand the guest over, wait until everything has settled, and say how it ended.
+
+        Raises Disagreement when the observers contradict each other.
+        """
         source = self.source
         source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         source.qmp.command("migrate-set-parameters", mode="cpr-transfer")
@@ -97,10 +101,16 @@ class Transfer:
             wait_until("the transfer to end", self._ended, 30, self._progress)
         self._settle()
         outcome = self._outcome(refusal)
+        contradictions = disagreements(outcome.timeline.events)
+        said = "\n".join(contradictions)
+        outcome.checks.append({"name": "observers agree", "ok": not contradictions, "message": said})
+        outcome.write()
         if fault:
             about = {"name": fault.name, "phase": fault.phase, "side": fault.side, "struck": not refusal}
             outcome.faults.append(about)
             outcome.write()
+        if contradictions:
+            raise Disagreement(f"observers disagree: {said}; evidence in {self.directory}")
         return outcome
 
     def _reported(self) -> str:

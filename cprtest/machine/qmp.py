@@ -40,6 +40,8 @@ class Qmp:
     def __init__(self, actor: str, log: Path) -> None:
         self.actor = actor
         self.events: list[Event] = []
+        self.on_event: Callable[[Event], object] | None = None
+        """Told of each event as it arrives, in the loop's thread: it must return at once."""
         self._log = log.open("a", buffering=1)
         self._news = threading.Condition()
         self._clock = WallClock()
@@ -70,6 +72,8 @@ class Qmp:
             with self._news:
                 self.events.append(event)
                 self._news.notify_all()
+            if self.on_event is not None:
+                self.on_event(event)
 
     async def _end(self) -> None:
         if self._pump is not None:

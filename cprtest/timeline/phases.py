@@ -90,7 +90,12 @@ RULES = (
         (Mark("source", "migrate_set_state", "completed"),),
         (Mark("source", "runstate_set", "(postmigrate)"), Mark("source", "migration_cleanup")),
     ),
-    Rule("resume", (Mark("target", "runstate_set", "(running)"),), (Mark("target", "RESUME"),)),
+    # RESUME is announced, then the run state changes.
+    Rule(
+        "resume",
+        (Mark("target", "RESUME"), Mark("target", "runstate_set", "(running)")),
+        (Mark("target", "runstate_set", "(running)"),),
+    ),
     Rule(
         "rollback",
         (
