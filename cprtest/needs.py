@@ -5,7 +5,7 @@
     class Everything(CprTest): ...
 
 A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, vhost-net, vhost-vsock,
-seccomp-notify, hugepages, vfio, vfio:ROLE, memory:MIB, qemu:WORD (feature, device or oldest version).
+seccomp-notify, hugepages, tracer, vfio, vfio:ROLE, memory:MIB, qemu:WORD (feature, device or oldest version).
 Imported by every test process, so nothing heavy is imported until a need asks for it.
 """
 
@@ -137,6 +137,13 @@ def _memory(mib: str, _qemu: Path | None) -> str | None:
     return None
 
 
+def _tracer(_about: str, _qemu: Path | None) -> str | None:
+    from cprtest.host import tracing  # noqa: PLC0415
+
+    reason = tracing.unusable()
+    return _in_lab_or(reason.rstrip(".")) if reason else None
+
+
 def _vfio(_about: str, _qemu: Path | None) -> str | None:
     groups = Path("/sys/kernel/iommu_groups")
     if not groups.is_dir() or not any(groups.iterdir()):
@@ -178,6 +185,7 @@ _CHECKS: dict[str, _Check] = {
     "vhost-vsock": _device("/dev/vhost-vsock", "Load it: modprobe vhost_vsock"),
     "seccomp-notify": _seccomp_notify,
     "hugepages": _hugepages,
+    "tracer": _tracer,
     "vfio": _vfio,
 }
 _CHECKS_ABOUT: dict[str, _Check] = {"vfio": _vfio_role, "memory": _memory, "qemu": _qemu}

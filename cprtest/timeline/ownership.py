@@ -58,19 +58,19 @@ def owners_at(rows: Sequence[Mapping[str, Any]], t: int) -> dict[tuple[str, int]
     return {(row["device"], row["queue"]): row["owner"] for row in rows if row["start"] <= t <= row["end"]}
 
 
-def io_after_handover(events: Sequence[Event], phases: Mapping[str, Span]) -> list[Event]:
-    """Packets that the source took from or put into a tap after the first descriptor had left.
+def foreign_io(events: Sequence[Event], phases: Mapping[str, Span]) -> list[Event]:
+    """Packets taken from or put into a tap by the side that does not run the guest.
 
-    None in a transfer that was rolled back after that: the source has the guest again.
+    That is the source after the first descriptor has left, unless it took the guest back, and the target
+    before it resumes the guest.
     """
-    if "handover" not in phases or "rollback" in phases:
-        return []
-    left = phases["handover"].start
-    return [
-        e
-        for e in events
-        if e.actor == "source" and e.name in ("TAP_READ", "TAP_WRITE") and e.t - e.err > left
-    ]
+    packets = [e for e in events if e.name in ("TAP_READ", "TAP_WRITE")]
+    found = []
+    if "handover" in phases and "rollback" not in phases:
+        found += [e for e in packets if e.actor == "source" and e.t - e.err > phases["handover"].start]
+    if "resume" in phases:
+        found += [e for e in packets if e.actor == "target" and e.t + e.err < phases["resume"].start]
+    return found
 
 
 def swapped(events: Sequence[Event]) -> list[Event]:

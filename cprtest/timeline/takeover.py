@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a guest's devices went from the source to the target as they should, by the kernel's evidence."""
+
+from collections.abc import Collection, Sequence
+
+from cprtest.timeline.event import Event
+from cprtest.timeline.order import tag
+from cprtest.timeline.ownership import foreign_io, owners_at, swapped
+from cprtest.timeline.timeline import Timeline
+
+Place = tuple[str, int]
+"""Device and queue, as ("net0", 1)."""
+
+
+def assert_taken_over(timeline: Timeline, places: Collection[Place]) -> None:
+    """The target took exactly these devices and queues, at the first try, and the source had given them up.
+
+    Raises AssertionError naming the phase, with the events that speak against it.
+    """
+    timeline.assert_never_overlaps(*sorted({device for device, _ in places}))
+    assert_given_up(timeline, places)
+    tries = _calls(timeline, "target", "VHOST_SET_OWNER")
+    taken = sorted((e.data.get("device", "?"), e.data.get("queue", 0)) for e in tries if e.ok)
+    if taken != sorted(places) or len(tries) != len(places):
+        expected = ", ".join(f"{device} queue {queue}" for device, queue in sorted(places))
+        _fail(f"one VHOST_SET_OWNER of the target for each of {expected} expected {tag('acquire')}", tries)
+    last = owners_at(timeline.ownership, timeline.events[-1].t)
+    if lost := [place for place in places if last.get(place) != "target"]:
+        _fail(f"the target should own {lost} in the end, owners are {last} {tag('acquire')}", [])
+    if wrong := swapped(timeline.events):
+        _fail(f"descriptors were taken for others {tag('handover')}", wrong)
+
+
+def assert_given_up(timeline: Timeline, places: Collection[Place]) -> None:
+    """The source owned all of these before the transfer, and none of them when the first descriptor left."""
+    first = owners_at(timeline.ownership, timeline.events[0].t)
+    if unknown := [place for place in places if first.get(place) != "source"]:
+        _fail(f"no evidence that the source owned {unknown} before {tag('release')}", [])
+    start = timeline.phases["handover"].start
+    kept = [place for place, owner in owners_at(timeline.ownership, start).items() if owner == "source"]
+    if held := [place for place in places if place in kept]:
+        releases = _calls(timeline, "source", "VHOST_RESET_OWNER")
+        _fail(f"the source still owned {held} when the first descriptor left {tag('release')}", releases)
+
+
+def assert_no_foreign_io(timeline: Timeline) -> None:
+    """No packet was taken from or put into a tap by the side that does not run the guest.
+
+    Raises AssertionError, also when no packet was seen at all: then there is no evidence.
+    """
+    packets = [e for e in timeline.events if e.name in ("TAP_READ", "TAP_WRITE")]
+    for side in ("source", "target"):
+        if not any(e.actor == side for e in packets):
+            _fail(f"no evidence of packets of the {side} {tag('resume')}", packets)
+    foreign = foreign_io(timeline.events, timeline.phases)
+    if foreign:
+        phases = dict.fromkeys("setup" if e.actor == "source" else "acquire" for e in foreign)
+        _fail(f"packets went to the side that does not run the guest {tag(*phases)}", foreign)
+
+
+def _calls(timeline: Timeline, side: str, name: str) -> list[Event]:
+    return [e for e in timeline.events if (e.observer, e.actor, e.name) == ("tracefs", side, name)]
+
+
+def _fail(what: str, events: Sequence[Event]) -> None:
+    raise AssertionError("\n".join([f"ownership: {what}", *(f"  {event}" for event in events)]))

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Descriptors of a tap arrive as they were, none is left behind, and the source's deliver nothing."""
+
+from cprtest.host import tap
+from cprtest.limits import wait_until
+from cprtest.needs import needs
+from cprtest.observe.proc import descriptors
+from cprtest.test import CprTest, Tap
+from cprtest.timeline.timeline import tag
+from cprtest.workloads import echo
+
+GENERATIONS = 50
+
+
+@needs("qemu:cpr-transfer", "tun", "netns")
+class Descriptors(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_tap_is_set_as_before(self):
+        """Queues, blocking, header size, offloads, MAC filters and interface flags are as before (C-20)."""
+        self.tap_is_set_as_before(Tap(vhost=False, queues=2))
+
+    @needs("kvm", "vhost-net")
+    def test_tap_with_vhost_is_set_as_before(self):
+        """The same for a tap that kernel vhost serves."""
+        self.tap_is_set_as_before(Tap(vhost=True, queues=2))
+
+    @needs("qemu:tap-cpr")
+    def test_source_that_is_kept_takes_no_packet(self):
+        """A source that is left running reads no packet: the guest receives all that leave the tap (C-02)."""
+        guest = self.boot(net=Tap(vhost=False))
+        before = self.stolen(guest)
+        stream = echo.tcp(guest, self.network)
+        stream.wait_progress()
+        self.transfer(guest, keep_source=True).assert_completed()
+        stream.wait_progress()
+        stream.stop()
+        self.assertEqual(self.stolen(guest), before, tag("setup", "acquire"))
+
+    def test_fifty_generations(self):
+        """The fiftieth QEMU of a guest with a tap holds the descriptors that the first one held (C-32)."""
+        guest = self.boot(net=Tap(vhost=False))
+        stream = echo.tcp(guest, self.network)
+        held = descriptors(guest.machine.pid)
+        for generation in range(GENERATIONS):
+            self.transfer(guest).assert_completed()
+            self.assertEqual(
+                descriptors(guest.machine.pid), held, f"generation {generation + 1} {tag('handover')}"
+            )
+        stream.wait_progress()
+        stream.stop()
+
+    def tap_is_set_as_before(self, net: Tap):
+        guest = self.boot(net=net)
+        guest.run("ethtool -L eth0 combined 2 && ip link add link eth0 name eth0.7 type vlan id 7")
+        before = self.settings(guest)
+        self.transfer(guest).assert_completed()
+        for what, now in self.settings(guest).items():
+            self.assertEqual(now, before[what], f"{what} {tag('acquire')}")
+
+    def stolen(self, guest) -> int:
+        """How many packets were read from the tap, less those that the guest received, when all is quiet."""
+        readings = []
+
+        def quiet() -> bool:
+            received = int(guest.run("cat /sys/class/net/eth0/statistics/rx_packets"))
+            readings.append(tap.packets_read(self.network, "tap0") - received)
+            return readings[-2:] == [readings[-1]] * 2
+
+        wait_until("packets to come to rest", quiet, 10, lambda: str(readings), interval=0.2)
+        return readings[-1]
+
+    def settings(self, guest) -> dict:
+        """What host, QEMU and guest say of the tap and its NIC."""
+        return {
+            "queues": tap.queues(guest.machine.pid),
+            "interface": tap.interface(self.network, "tap0"),
+            "filters": guest.machine.qmp.command("query-rx-filter"),
+            "guest": guest.run("ethtool -k eth0; ethtool -l eth0; cat /sys/class/net/eth0/flags"),
+        }
