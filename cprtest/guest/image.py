@@ -91,8 +91,8 @@ def identity(*images: dict[str, cpio.Entry]) -> str:
     return hashlib.sha256(stream.getvalue() + repr(tools.OPTIONS).encode()).hexdigest()[:16]
 
 
-def build(cache: Path) -> Path:
-    """Make sure that the image of today's packages is in `cache`; returns its directory.
+def build(cache: Path) -> tuple[Path, dict[str, str]]:
+    """Make sure that the image of today's packages is in `cache`; returns its directory, and their versions.
 
     Safe against a second build at the same time and against being killed: the directory appears whole.
     """
@@ -103,11 +103,12 @@ def build(cache: Path) -> Path:
         debs = [deb for deb in apt.fetch_debs(PACKAGES) if deb.name in PACKAGES]
         tree = _unpacked(debs, Path(scratch, "guest"))
         entries = contents(tree, kernel.modules, kernel.release)
-        disk = tools.contents(_unpacked(apt.fetch_debs(tools.PACKAGES), Path(scratch, "tools")))
+        more = apt.fetch_debs(tools.PACKAGES)
+        disk = tools.contents(_unpacked(more, Path(scratch, "tools")))
         target = cache / identity(entries, disk)
         if not target.is_dir():
             write(tree, entries, disk, target)
-    return target
+    return target, {f"guest {deb.name}": deb.version for deb in [*debs, *more]}
 
 
 def _unpacked(debs: list[Deb], directory: Path) -> Tree:
@@ -158,7 +159,7 @@ def _keys(tree: Tree, directory: Path) -> dict[str, cpio.Entry]:
 def main() -> int:
     """Build the image and print its directory."""
     os.umask(0o077)
-    print(build(paths.cache_dir() / "guest"))
+    print(build(paths.cache_dir() / "guest")[0])
     return 0
 
 

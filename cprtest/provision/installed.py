@@ -114,7 +114,8 @@ def under_test(word: str | None = None) -> Qemu:
 def versions() -> dict[str, str]:
     """What set-up installed, by name; recorded with every result."""
     found = {"python": sys.version.split()[0], "kernel": kernel().version, "guest image": guest_image().ident}
-    for path in (qemu().parent.parent / "build.json", venv_record(), cache_dir() / "installed" / "host.json"):
+    host = cache_dir() / "installed" / "host.json"
+    for path in (qemu().parent.parent / "build.json", venv_record(), host, guest_record()):
         record = read_record(path) or {}
         found |= record.get("versions", {})
     return found

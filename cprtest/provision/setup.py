@@ -69,8 +69,8 @@ def build_guest_image(refresh: bool) -> None:
     from cprtest.guest import image  # noqa: PLC0415 - slow, and seldom needed
 
     with progress.task("guest image"):
-        directory = image.build(cache_dir() / "guest")
-    write_record(installed.guest_record(), {"ident": directory.name})
+        directory, versions = image.build(cache_dir() / "guest")
+    write_record(installed.guest_record(), {"ident": directory.name, "versions": versions})
 
 
 def side_by_side(*jobs: Callable[[], None]) -> None:
