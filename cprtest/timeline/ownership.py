@@ -25,9 +25,12 @@ def ownership(events: Sequence[Event]) -> list[Row]:
     rows: list[Row] = []
     held: dict[tuple[int, str], Row] = {}  # open file and side -> its row
     last = events[-1].t if events else 0
+    resumed = next((e.t for e in events if e.actor == "target" and e.name == "RESUME"), last)
     for event in (e for e in events if e.observer == "tracefs" and "device" in e.data and "file" in e.data):
         file = int(event.data["file"])
         if _gains(event) and (file, event.actor) not in held:
+            if event.name != "OWNED" and event.actor == "source" and event.t < resumed:
+                _take_back(event, held)
             held[file, event.actor] = {
                 "device": event.data["device"],
                 "queue": event.data["queue"],
@@ -76,6 +79,18 @@ def foreign_io(events: Sequence[Event], phases: Mapping[str, Span]) -> list[Even
 def swapped(events: Sequence[Event]) -> list[Event]:
     """Descriptors that a side took for those of another queue or device."""
     return [event for event in events if "taken_for" in event.data]
+
+
+def _take_back(event: Event, held: dict[tuple[int, str], Row]) -> None:
+    """The source takes back by opening it anew: what the target holds is no longer the guest's device.
+
+    A target that failed keeps its file until it ends, owned but without a part in the guest. One that has
+    resumed the guest, however, owns a device that the guest uses.
+    """
+    place = (event.data["device"], event.data["queue"])
+    for key, row in list(held.items()):
+        if key[1] == "target" and (row["device"], row["queue"]) == place:
+            held.pop(key)["end"] = event.t
 
 
 def _gains(event: Event) -> bool:

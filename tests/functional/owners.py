@@ -22,6 +22,7 @@ class Owners(CprTest):
         guest = self.boot(net=Tap(vhost=True, queues=2))
         outcome = self.transfer(guest)
         outcome.assert_completed()
+        outcome.timeline.assert_order()
         assert_taken_over(outcome.timeline, [("net0", 0), ("net0", 1)])
 
     @needs("vhost-vsock", "root")
