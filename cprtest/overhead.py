@@ -22,6 +22,8 @@ from cprtest.errors import CprError
 from cprtest.machine.devices import Tap
 from cprtest.observe.gate import Gate
 from cprtest.observe.observer import Observer
+from cprtest.observe.proc import Proc
+from cprtest.observe.tracefs import Tracefs
 from cprtest.paths import lane
 from cprtest.provision import installed
 
@@ -29,6 +31,8 @@ OBSERVERS: dict[str, Callable[[], Observer]] = {
     "none": Observer,  # against itself: what the difference is by chance
     "gate": Gate,
     "gate-descriptors": lambda: Gate(descriptors=True),
+    "tracefs": Tracefs,
+    "proc": Proc,
 }
 
 
