@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cprtest.timeline.event import Event
-from cprtest.timeline.ownership import overlaps
+from cprtest.timeline.ownership import foreign_io, overlaps
 from cprtest.timeline.phases import PHASES, Span
 
 RIGHT = {
@@ -16,6 +16,8 @@ RIGHT = {
     "cpr-exec": ("stop", "stream", "complete", "handover", "acquire", "resume"),
 }
 """In which order the phases begin, by migration mode; in cpr-transfer `complete` and `resume` have none."""
+
+_QUOTED = 4
 
 
 def tag(*phases: str) -> str:
@@ -79,6 +81,16 @@ def two_owners(ownership: Sequence[Mapping[str, Any]], events: Sequence[Event]) 
     return "\n".join(
         [f"ownership: one owner at a time expected, saw two {tag('release', 'acquire')}", *lines]
     )
+
+
+def foreign_packets(events: Sequence[Event], phases: Mapping[str, Span]) -> str:
+    """A sentence on `foreign_io`, with the first packets; empty if there was none."""
+    foreign = foreign_io(events, phases)
+    if not foreign:
+        return ""
+    blamed = tag(*dict.fromkeys("setup" if e.actor == "source" else "acquire" for e in foreign))
+    lines = [f"ownership: packets went to the side that does not run the guest {blamed}"]
+    return "\n".join([*lines, *(f"  {event}" for event in foreign[:_QUOTED])])
 
 
 def out_of_place(wanted: Sequence[str], first: Mapping[str, Event]) -> list[str]:

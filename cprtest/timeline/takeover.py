@@ -4,8 +4,8 @@
 from collections.abc import Collection, Sequence
 
 from cprtest.timeline.event import Event
-from cprtest.timeline.order import tag
-from cprtest.timeline.ownership import foreign_io, owners_at, swapped
+from cprtest.timeline.order import foreign_packets, tag
+from cprtest.timeline.ownership import owners_at, swapped
 from cprtest.timeline.timeline import Timeline
 
 Place = tuple[str, int]
@@ -52,10 +52,8 @@ def assert_no_foreign_io(timeline: Timeline) -> None:
     for side in ("source", "target"):
         if not any(e.actor == side for e in packets):
             _fail(f"no evidence of packets of the {side} {tag('resume')}", packets)
-    foreign = foreign_io(timeline.events, timeline.phases)
-    if foreign:
-        phases = dict.fromkeys("setup" if e.actor == "source" else "acquire" for e in foreign)
-        _fail(f"packets went to the side that does not run the guest {tag(*phases)}", foreign)
+    if wrong := foreign_packets(timeline.events, timeline.phases):
+        raise AssertionError(wrong)
 
 
 def _calls(timeline: Timeline, side: str, name: str) -> list[Event]:

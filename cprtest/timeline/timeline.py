@@ -36,9 +36,12 @@ class Timeline:
         downtime = {"vcpu": None, "network": None, "disk": None, "qemu": downtime_qemu}
         placed = [place(e, phases) for e in ordered]
         timeline = cls(placed, phases, downtime, qemu, ownership(ordered))
-        timeline.violations += filter(
-            None, (timeline._disorder(), order.two_owners(timeline.ownership, ordered))
+        wrong = (
+            timeline._disorder(),
+            order.two_owners(timeline.ownership, ordered),
+            order.foreign_packets(ordered, phases),
         )
+        timeline.violations += filter(None, wrong)
         return timeline
 
     @property

@@ -3,6 +3,7 @@
 
 from cprtest.machine.vhost import assert_in_use, workers
 from cprtest.needs import needs
+from cprtest.observe.gate import Gate
 from cprtest.observe.proc import Proc
 from cprtest.test import CprTest, Tap
 from cprtest.timeline.takeover import assert_no_foreign_io, assert_taken_over
@@ -49,6 +50,16 @@ class Owners(CprTest):
     def test_source_without_vhost_takes_no_packet(self):
         """The same for a tap that QEMU itself reads, and the target reads none before it has the guest."""
         self.only_the_owner_has_packets(Tap(vhost=False), workers_after=0)
+
+    @needs("vhost-net", "tun", "netns", "seccomp-notify")
+    def test_gate_and_kernel_agree(self):
+        """What the gate lets through and what the kernel then does is the same, call by call."""
+        self.observe(Gate(), Proc())
+        outcome = self.transfer(self.boot(net=Tap(vhost=True)))  # compares them
+        outcome.assert_completed()
+        for name in ("VHOST_RESET_OWNER", "VHOST_SET_OWNER"):
+            seen = {event.observer for event in outcome.timeline.events if event.name == name}
+            self.assertEqual(seen, {"gate", "tracefs"}, name)
 
     @needs("vhost-net", "tun", "netns")
     def test_ownership_stays_when_the_source_exits(self):
