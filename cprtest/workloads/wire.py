@@ -22,6 +22,7 @@ from cprtest.timeline.clock import read_offset
 from cprtest.timeline.timeline import tag
 
 _ETH_P_ALL, _IPV4 = 3, 0x0800
+_REQUEST, _REPLY = 8, 0  # RFC 792
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _SO_TIMESTAMPNS = 35
 _SILENCE = 0.2
@@ -38,10 +39,15 @@ class Frame:
     data: bytes
 
     @property
-    def is_numbered(self) -> bool:
-        """Whether it is a packet of a TCP connection. Linux numbers them; sent again it has a new number."""
+    def number(self) -> int:
+        """The number of a packet of a TCP connection; sent again it has a new one. 0 for all other frames."""
         kind, number, protocol = struct.unpack_from("!12xH4xH3xB", self.data.ljust(24, b"\0"))
-        return (kind, protocol) == (_IPV4, socket.IPPROTO_TCP) and number != 0
+        return int(number) if (kind, protocol) == (_IPV4, socket.IPPROTO_TCP) else 0
+
+    def ping(self, kind: int) -> bytes:
+        """Identifier and sequence number of a ping, `kind` 8, or of its answer, 0; else empty (RFC 792)."""
+        ip, protocol, icmp = struct.unpack_from("!12xH9xB10xB", self.data.ljust(42, b"\0"))
+        return self.data[38:42] if (ip, protocol, icmp) == (_IPV4, socket.IPPROTO_ICMP, kind) else b""
 
 
 class Wire:
@@ -53,6 +59,7 @@ class Wire:
         self._mac = bytes.fromhex(MAC.format(nic.index).replace(":", ""))
         self._offset = read_offset()
         self.frames: list[Frame] = []
+        self._unanswered: set[bytes] = set()
         self._socket = network.open_socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.settimeout(0.1)
@@ -82,21 +89,36 @@ class Wire:
         end = time.monotonic_ns() - self._offset.err
         self._catch_up(end)
         meanwhile = [f for f in self._since(begin) if f.t <= end]
+        self._unanswered = {f.ping(_REQUEST) for f in meanwhile if not f.from_guest} - {b""}
+        if not self._unanswered:
+            raise CprError("no ping was seen on the wire: that nothing was sent for the guest proves nothing")
         sent = [f for f in meanwhile if f.from_guest]
-        if len(sent) == len(meanwhile):
-            raise CprError(
-                "no ping was seen on the wire, so that nothing was sent for the guest proves nothing"
-            )
         if sent:
             first = f"the first after {(sent[0].t - begin) / 1e6:.1f} ms"
             raise AssertionError(
                 f"{len(sent)} frames went over the wire for a guest that is paused, {first} {tag(phase)}"
             )
 
+    def assert_answered(self, phase: str) -> None:
+        """The pings of `assert_silent` waited in the tap and are answered, each once. Raises AssertionError."""
+
+        def answers() -> Counter[bytes]:
+            return Counter(f.ping(_REPLY) for f in tuple(self.frames) if f.from_guest)
+
+        with contextlib.suppress(TimeLimit):
+            wait_until("the pings to be answered", lambda: self._unanswered <= set(answers()), 2)
+        seen = answers()
+        wrong = [seen[ping] for ping in self._unanswered if seen[ping] != 1]
+        if wrong:
+            raise AssertionError(
+                f"{len(self._unanswered)} packets came while the guest was paused: {wrong.count(0)} were lost, "
+                f"{len(wrong) - wrong.count(0)} were answered more than once {tag(phase)}"
+            )
+
     def assert_nothing_twice(self, *phases: str) -> None:
         """No packet of the guest went over the wire twice. `phases` are blamed if one did."""
         self._catch_up(time.monotonic_ns())
-        count = Counter(f.data for f in tuple(self.frames) if f.from_guest and f.is_numbered)
+        count = Counter(f.data for f in tuple(self.frames) if f.from_guest and f.number)
         if not count:
             raise AssertionError(f"no packet of the guest was seen on the wire {tag(*phases)}")
         doubled = [f for f in tuple(self.frames) if count[f.data] > 1]

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Races made visible: the syscall gate stops a hand-over at one step for as long as wanted.
 
-While a step is held, the host goes on sending to the guest. Nobody may answer for the guest, on either side;
-let go, everything goes on, every byte once and no packet twice. (A QEMU whose main thread is held serves no
-NIC without vhost: there a hold on the source proves the order, one on the target that the source is silent.)
+While a step is held, host and guest go on sending. Neither side may run the guest or answer for it. Let go,
+everything goes on: every byte once, no packet twice, and none is lost that came in the pause. (A QEMU whose
+main thread is held serves no NIC without vhost: there a hold on the source proves the order, one on the target
+that the source is silent.)
 """
 
 import errno
 
 from cprtest.faults.target import MainRefused
+from cprtest.machine.devices import HOST_ADDRESS
+from cprtest.machine.vcpus import assert_still
 from cprtest.machine.vhost import assert_in_use
 from cprtest.needs import needs
 from cprtest.observe.gate import Gate
@@ -85,7 +88,7 @@ class Races(CprTest):
         hold = gate.hold("VHOST_SET_OWNER", actor="source")
         with self.transferring(guest, fault=MainRefused()) as transfer:
             hold.wait()
-            wire.assert_silent("rollback")
+            assert_still([guest.machine], lambda: wire.assert_silent("rollback"))
             hold.release()
         transfer.outcome.assert_rolled_back()
         assert_in_use(guest.machine.pid, guest.vhost_queues, stream.wait_progress)
@@ -111,18 +114,20 @@ class Races(CprTest):
         hold = gate.hold(call, actor=side, nth=nth)
         with self.transferring(guest) as transfer:
             hold.wait()
-            wire.assert_silent(phase)
+            assert_still(self.bed.machines[-2:], lambda: wire.assert_silent(phase))
             hold.release()
         transfer.outcome.assert_completed()
         transfer.outcome.timeline.assert_order("stop", "setup", "handover", "acquire", "resume")
         if nic.vhost:
             assert_in_use(guest.machine.pid, guest.vhost_queues, stream.wait_progress)
+        wire.assert_answered("setup")
         self.all_arrived_once(stream, wire, phase)
 
     def guest_that_sends(self, nic: Tap):
         gate = Gate(descriptors=True)
         self.observe(gate)
         guest = self.boot(net=nic)
+        guest.run(f"busybox ping -q -i 0.05 {HOST_ADDRESS.format(nic.index)} >/dev/null 2>&1 </dev/null &")
         wire = Wire(self.network, nic)
         stream = echo.tcp(guest, self.network)
         stream.wait_progress()
