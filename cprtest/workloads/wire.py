@@ -100,7 +100,7 @@ class Wire:
             )
 
     def assert_answered(self, phase: str) -> None:
-        """The pings of `assert_silent` waited in the tap and are answered, each once. Raises AssertionError."""
+        """The pings of `assert_silent` waited in the tap; each is answered once. Raises AssertionError."""
 
         def answers() -> Counter[bytes]:
             return Counter(f.ping(_REPLY) for f in tuple(self.frames) if f.from_guest)
@@ -111,8 +111,8 @@ class Wire:
         wrong = [seen[ping] for ping in self._unanswered if seen[ping] != 1]
         if wrong:
             raise AssertionError(
-                f"{len(self._unanswered)} packets came while the guest was paused: {wrong.count(0)} were lost, "
-                f"{len(wrong) - wrong.count(0)} were answered more than once {tag(phase)}"
+                f"of {len(self._unanswered)} packets that came in the pause {wrong.count(0)} were lost and "
+                f"{len(wrong) - wrong.count(0)} answered more than once {tag(phase)}"
             )
 
     def assert_nothing_twice(self, *phases: str) -> None:

@@ -3,8 +3,8 @@
 
 While a step is held, host and guest go on sending. Neither side may run the guest or answer for it. Let go,
 everything goes on: every byte once, no packet twice, and none is lost that came in the pause. (A QEMU whose
-main thread is held serves no NIC without vhost: there a hold on the source proves the order, one on the target
-that the source is silent.)
+main thread is held serves no NIC without vhost: there a hold on the source proves the order, one on the
+target that the source is silent.)
 """
 
 import errno
