@@ -22,8 +22,8 @@
 enum { PAGE = 4096, MOST = 62, REST_NS = 20 * 1000 * 1000 };
 
 struct slot {                       /* a cache line for each vCPU */
-    _Atomic uint64_t clock;         /* the guest's CLOCK_MONOTONIC at the beat, ns */
-    _Atomic uint64_t count;         /* written after the clock */
+    _Atomic uint64_t count;
+    _Atomic uint64_t clock;         /* the guest's CLOCK_MONOTONIC at that beat, in ns; written first */
     uint64_t unused[6];
 };
 
@@ -31,7 +31,7 @@ static struct {
     uint64_t nonce;
     _Atomic uint64_t period;
     uint64_t unused[6];
-    struct slot slots[MOST];
+    struct slot vcpus[MOST];
 } *page;
 
 static uint64_t now(void)
@@ -53,33 +53,32 @@ static void die(const char *what)
     exit(1);
 }
 
-/* The counter is a variable of the program, so of the vCPU: a copy of the guest that runs on from an older state
- * counts from there again, and the host sees a number go back. */
+/* The counter is a variable of the thread, so of the vCPU: a copy of the guest that runs on from an older state counts
+ * from there again, and the host sees the number go back. */
 static _Noreturn void *beat(void *argument)
 {
     intptr_t vcpu = (intptr_t)argument;
-    struct slot *slot = &page->slots[vcpu];
+    struct slot *slot = &page->vcpus[vcpu];
     struct sched_param first = { .sched_priority = 1 };
     cpu_set_t here;
 
     CPU_ZERO(&here);
     CPU_SET(vcpu, &here);
-    if (sched_setaffinity(0, sizeof here, &here))
-        die("heartbeat: no such vCPU");
     /* What else the guest does must not look like a pause. */
-    sched_setscheduler(0, SCHED_FIFO, &first);
+    if (sched_setaffinity(0, sizeof here, &here) || sched_setscheduler(0, SCHED_FIFO, &first))
+        die("heartbeat: scheduling");
     prctl(PR_SET_TIMERSLACK, 1);
     for (uint64_t count = 1, next = now();;) {
         uint64_t period = atomic_load(&page->period), t = now();
-        if (period) {
-            atomic_store_explicit(&slot->clock, t, memory_order_release);
-            atomic_store_explicit(&slot->count, count++, memory_order_release);
-        } else {
-            period = REST_NS;
+
+        if (period == 0) {
+            sleep_until(t + REST_NS);
+            continue;
         }
-        /* Never two beats at once to make up for lost time. */
-        next = next + period > t ? next + period : t + period;
-        if (next > t + 2 * period)
+        atomic_store_explicit(&slot->clock, t, memory_order_release);
+        atomic_store_explicit(&slot->count, count++, memory_order_release);
+        next += period;
+        if (next < t || next > t + period)  /* late, or just woken up: no burst to make up for it */
             next = t + period;
         sleep_until(next);
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cprtest.timeline import order
+from cprtest.timeline.downtime import downtimes
 from cprtest.timeline.event import Event, write_events
 from cprtest.timeline.order import tag
 from cprtest.timeline.ownership import ownership
@@ -33,7 +34,7 @@ class Timeline:
         """Merge the events of all observers. `downtime_qemu`: QEMU's own figure in ns, if it gave one."""
         ordered = sorted(events, key=lambda e: e.t)
         phases = find_phases(ordered)
-        downtime = {"vcpu": None, "network": None, "disk": None, "qemu": downtime_qemu}
+        downtime = downtimes(ordered, downtime_qemu)
         placed = [place(e, phases) for e in ordered]
         timeline = cls(placed, phases, downtime, qemu, ownership(ordered))
         wrong = (

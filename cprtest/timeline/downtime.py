@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Downtime as observers saw it: from the last sign of life before the pause to the first one after it."""
+
+from collections.abc import Sequence
+
+from cprtest.timeline.event import Event
+
+FIGURES = {
+    "vcpu": ("beat_last", "beat_first"),
+    "network": ("packet_last", "packet_first"),
+    "disk": ("write_last", "write_first"),
+}
+"""Figure of timeline.json -> the events that it is the time between."""
+
+
+def downtimes(events: Sequence[Event], qemu: int | None) -> dict[str, int | None]:
+    """ns by figure, None where not measured. `qemu`: QEMU's own figure, if it gave one.
+
+    Where several were observed (vCPUs, NICs: `data` says which) the figure is the longest of them.
+    """
+    return {figure: _longest(events, *names) for figure, names in FIGURES.items()} | {"qemu": qemu}
+
+
+def _longest(events: Sequence[Event], last: str, first: str) -> int | None:
+    """The longest time from an event `last` to the event `first` of the same index, None without a pair."""
+    ends = {e.data.get("index", 0): e.t for e in events if e.name == first}
+    spans = [
+        ends[e.data.get("index", 0)] - e.t
+        for e in events
+        if e.name == last and e.data.get("index", 0) in ends
+    ]
+    return max(spans, default=None)
