@@ -5,6 +5,9 @@
  * Prints the page's guest-physical address (hexadecimal) once it is there, and goes on in the background for ever.
  * The host finds the page in the guest's memory file, knows it by the nonce, and writes the period in ns: 0, as at
  * first, is rest. The other side is cprtest/observe/heartbeat.py and assets/host/sample-heartbeat.c.
+ *
+ * One thread of each vCPU beats once a period, whatever else the guest does. The other, if the host wants it, as fast
+ * as it can while the vCPU has nothing else to do: a guest that must not run shows that it does, timers or not.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -19,19 +22,19 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, MOST = 62, REST_NS = 20 * 1000 * 1000 };
+enum { PAGE = 4096, MOST = 31, REST_NS = 20 * 1000 * 1000 };
 
-struct slot {                       /* a cache line for each vCPU */
+struct slot {                       /* a cache line for each thread */
     _Atomic uint64_t count;
-    _Atomic uint64_t clock;         /* the guest's CLOCK_MONOTONIC at that beat, in ns; written first */
+    _Atomic uint64_t clock;         /* of the periodic one: the guest's CLOCK_MONOTONIC then, ns; written first */
     uint64_t unused[6];
 };
 
 static struct {
     uint64_t nonce;
-    _Atomic uint64_t period;
-    uint64_t unused[6];
-    struct slot vcpus[MOST];
+    _Atomic uint64_t period, busy;
+    uint64_t unused[5];
+    struct { struct slot periodic, busy; } vcpus[MOST];
 } *page;
 
 static uint64_t now(void)
@@ -53,21 +56,25 @@ static void die(const char *what)
     exit(1);
 }
 
-/* The counter is a variable of the thread, so of the vCPU: a copy of the guest that runs on from an older state counts
- * from there again, and the host sees the number go back. */
-static _Noreturn void *beat(void *argument)
+static void run_on(intptr_t vcpu, int policy, int priority)
 {
-    intptr_t vcpu = (intptr_t)argument;
-    struct slot *slot = &page->vcpus[vcpu];
-    struct sched_param first = { .sched_priority = 1 };
+    struct sched_param parameter = { .sched_priority = priority };
     cpu_set_t here;
 
     CPU_ZERO(&here);
     CPU_SET(vcpu, &here);
-    /* What else the guest does must not look like a pause. */
-    if (sched_setaffinity(0, sizeof here, &here) || sched_setscheduler(0, SCHED_FIFO, &first))
+    if (sched_setaffinity(0, sizeof here, &here) || sched_setscheduler(0, policy, &parameter))
         die("heartbeat: scheduling");
     prctl(PR_SET_TIMERSLACK, 1);
+}
+
+/* A counter is a variable of its thread, so of the vCPU: a copy of the guest that runs on from an older state counts
+ * from there again, and the host sees the number go back. */
+static _Noreturn void *beat_periodically(void *vcpu)
+{
+    struct slot *slot = &page->vcpus[(intptr_t)vcpu].periodic;
+
+    run_on((intptr_t)vcpu, SCHED_FIFO, 1);
     for (uint64_t count = 1, next = now();;) {
         uint64_t period = atomic_load(&page->period), t = now();
 
@@ -82,6 +89,18 @@ static _Noreturn void *beat(void *argument)
             next = t + period;
         sleep_until(next);
     }
+}
+
+static _Noreturn void *beat_busily(void *vcpu)
+{
+    struct slot *slot = &page->vcpus[(intptr_t)vcpu].busy;
+
+    run_on((intptr_t)vcpu, SCHED_IDLE, 0);
+    for (uint64_t count = 1;;)
+        if (atomic_load_explicit(&page->busy, memory_order_relaxed))
+            atomic_store_explicit(&slot->count, count++, memory_order_relaxed);
+        else
+            sleep_until(now() + REST_NS);
 }
 
 /* Physical address of the page, from the kernel's Documentation/admin-guide/mm/pagemap.rst. */
@@ -117,10 +136,12 @@ int main(int argc, char **argv)
     fflush(stdout);
     if (daemon(0, 0) || mlock(page, PAGE))  /* a lock is not inherited */
         return 1;
-    for (intptr_t vcpu = 1; vcpu < vcpus; vcpu++) {
+    for (intptr_t vcpu = 0; vcpu < vcpus; vcpu++) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, beat, (void *)vcpu))
+        if (pthread_create(&thread, NULL, beat_periodically, (void *)vcpu)
+            || pthread_create(&thread, NULL, beat_busily, (void *)vcpu))
             return 1;
     }
-    beat((void *)0);
+    for (;;)
+        pause();
 }

@@ -22,15 +22,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 62, KEPT = 8, PAGE = 4096 };
+enum { MOST = 31, KEPT = 64, PAGE = 4096 };
 
-struct slot {                       /* as in assets/guest/heartbeat.c */
+struct slot {                       /* as in assets/guest/heartbeat.c, two for each vCPU: periodic, busy */
     _Atomic uint64_t count, clock;
     uint64_t unused[6];
 };
 
 struct beat {                       /* written after `after` and before `before` */
-    uint64_t after, before, count, clock;
+    uint64_t after, before, count, busy, clock;
 };
 
 struct silence {
@@ -39,7 +39,7 @@ struct silence {
 
 static struct vcpu {
     struct beat last;
-    uint64_t beats, back;           /* changes seen; how often the counter was lower than before */
+    uint64_t beats, back;           /* changes seen; how often a counter was lower than before */
     struct beat first;
     int kept;
     struct silence longest[KEPT];   /* in no order */
@@ -86,18 +86,19 @@ static uint64_t counted(const struct slot *slot)
     return atomic_load_explicit(&slot->count, memory_order_acquire);
 }
 
-static void look(struct vcpu *v, const struct slot *slot, uint64_t after, uint64_t *before)
+static void look(struct vcpu *v, const struct slot *slots, uint64_t after, uint64_t *before)
 {
-    struct beat seen = { .after = after };
+    const struct slot *periodic = slots, *busy = slots + 1;
+    struct beat seen = { .after = after, .busy = counted(busy) };
 
     do {                            /* the clock that belongs to the count */
-        seen.count = counted(slot);
-        seen.clock = atomic_load_explicit(&slot->clock, memory_order_acquire);
-    } while (counted(slot) != seen.count);
+        seen.count = counted(periodic);
+        seen.clock = atomic_load_explicit(&periodic->clock, memory_order_acquire);
+    } while (counted(periodic) != seen.count);
     *before = seen.before = now();
-    if (seen.count == v->last.count)
+    if (seen.count == v->last.count && seen.busy == v->last.busy)
         return;
-    v->back += seen.count < v->last.count;
+    v->back += seen.count < v->last.count || seen.busy < v->last.busy;
     if (v->beats++)                 /* when the first one was written nobody knows */
         keep(v, (struct silence){ v->last, seen });
     else
@@ -107,8 +108,8 @@ static void look(struct vcpu *v, const struct slot *slot, uint64_t after, uint64
 
 static void show(const char *name, const struct beat *b, const char *more)
 {
-    printf("\"%s\": {\"after\": %lu, \"before\": %lu, \"count\": %lu, \"clock\": %lu}%s", name, b->after,
-           b->before, b->count, b->clock, more);
+    printf("\"%s\": {\"after\": %lu, \"before\": %lu, \"count\": %lu, \"busy\": %lu, \"clock\": %lu}%s", name, b->after,
+           b->before, b->count, b->busy, b->clock, more);
 }
 
 int main(int argc, char **argv)
@@ -136,12 +137,14 @@ int main(int argc, char **argv)
     prctl(PR_SET_TIMERSLACK, 1);
 
     uint64_t looks = 0, begin = now(), after = begin, next = begin, longest = 0;
-    for (int i = 0; i < count; i++)
-        vcpus[i].last.count = counted(&slots[i]);
+    for (int i = 0; i < count; i++) {
+        vcpus[i].last.count = counted(&slots[2 * i]);
+        vcpus[i].last.busy = counted(&slots[2 * i + 1]);
+    }
     while (!ended) {
         uint64_t before = after, started = now();
         for (int i = 0; i < count; i++)
-            look(&vcpus[i], &slots[i], after, &before);
+            look(&vcpus[i], &slots[2 * i], after, &before);
         looks++;
         longest = started - after > longest ? started - after : longest;
         after = started;

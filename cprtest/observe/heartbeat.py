@@ -15,6 +15,7 @@ import secrets
 import signal
 import struct
 import subprocess
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,23 +36,27 @@ _BEAT_US = {"kvm": 25, "tcg": 500}
 """Microseconds from beat to beat on a fast machine. Without KVM each costs the guest much more."""
 
 _PAGE = 4096
-_HEAD = struct.Struct("<QQ")  # nonce, period: as in assets/guest/heartbeat.c
+_HEAD = struct.Struct("<QQQ")  # nonce, period, busy: as in assets/guest/heartbeat.c
 _LINE = 64
 
 
 class Heartbeat(Observer):
-    """Observes the first `vcpus` vCPUs of the guest booted last, each with a beat of its own.
+    """Observes the first `vcpus` vCPUs of the guest booted last, each with beats of its own.
 
+    busy: beats come not only by timer but also all the time while a vCPU has nothing else to do, which costs
+    a CPU of the host.
     look_us: microseconds from look to look; by default 25, stretched. The guest beats during transfers only.
     """
 
-    def __init__(self, *, vcpus: int = 1, look_us: float | None = None) -> None:
+    def __init__(self, *, vcpus: int = 1, busy: bool = False, look_us: float | None = None) -> None:
         self._vcpus = vcpus
+        self._busy = busy
         self._look = round(1000 * (_LOOK_US * patience() if look_us is None else look_us))
         self._beat = 0
         self._page: _Page | None = None
         self._sampler: subprocess.Popen[bytes] | None = None
         self._sides: Sequence[Machine] = ()
+        self._since = 0
 
     def booted(self, guest: Guest) -> None:
         self.close()
@@ -64,7 +69,8 @@ class Heartbeat(Observer):
         if self._page is None:
             raise CprError("heartbeat: the guest had been booted before this observer was added")
         self._sides = (source, target)
-        self._page.set_period(self._beat)
+        self._since = time.monotonic_ns()
+        self._page.command(self._beat, self._busy)
         self._sampler = self._page.start_sampler(self._look)
         if self._running():
             self._wait_for_beats(self._page)
@@ -77,13 +83,13 @@ class Heartbeat(Observer):
                 self._wait_for_beats(self._page)
             except TimeLimit:
                 pass  # a guest that hangs is a finding about the transfer: there will be no beat_first
-        self._page.set_period(0)
+        self._page.command(0, False)
         self._sampler.send_signal(signal.SIGTERM)
         out, err = self._sampler.communicate(timeout=stretched(10))
         status, self._sampler = self._sampler.returncode, None
         if status:
             raise CprError(f"heartbeat: the sampler ended with status {status}: {err.decode().strip()}")
-        return events(json.loads(out))
+        return events(json.loads(out), self._pause(), self._since)
 
     def close(self) -> None:
         if self._sampler is not None:
@@ -93,6 +99,17 @@ class Heartbeat(Observer):
         if self._page is not None:
             self._page.close()
             self._page = None
+
+    def _pause(self) -> tuple[int, int] | None:
+        """From when to when QEMU says that the guest was stopped, None if it was not. ns.
+
+        A guest that had to wait for a CPU of the host is as silent as one that is stopped.
+        """
+        told = sorted((e for m in self._sides for e in m.qmp.events if e.t >= self._since), key=lambda e: e.t)
+        stop = next((e.t for e in told if e.name == "STOP"), None)
+        if stop is None:
+            return None
+        return stop, next((e.t for e in told if e.name == "RESUME" and e.t > stop), time.monotonic_ns())
 
     def _running(self) -> bool:
         """Whether a QEMU says that it runs the guest."""
@@ -110,30 +127,34 @@ class Heartbeat(Observer):
         )
 
 
-def events(seen: dict[str, Any]) -> list[Event]:
+def events(seen: dict[str, Any], pause: tuple[int, int] | None, since: int) -> list[Event]:
     """The events of one transfer from what the sampler printed.
 
-    For each vCPU (`index`) `beat_last` and `beat_first`, the edges of its longest silence, and `beats`: how
-    well it was watched; `ok` is false if the counter went back. A silence without end has no `beat_first`.
+    For each vCPU (`index`) `beat_last` and `beat_first`: the edges of the silence that has most in common
+    with `pause`, or else of the longest one. And `beats`: how well it was watched; `ok` is false if a counter
+    went back. A silence without end has no `beat_first`. since: when the guest was told to beat. All in ns.
     """
     found = []
-    for vcpu, one in enumerate(seen["vcpus"]):
-        silences = sorted(one["silences"], key=_length, reverse=True)
-        longest = _length(silences[0]) if silences else 0
-        if one["beats"] and seen["end"] - one["last"]["before"] > max(longest, 10 * seen["longest"]):
-            found.append(_beat("beat_last", vcpu, one["last"]))
-        elif silences:
-            found.append(_beat("beat_last", vcpu, silences[0]["from"]))
-            found.append(_beat("beat_first", vcpu, silences[0]["to"]))
+    for index, one in enumerate(seen["vcpus"]):
         first, last = one["first"], one["last"]
+        without_end = {"from": last, "to": {"after": seen["end"]}}
+        silences = [*one["silences"], without_end] if one["beats"] else []
+        if pause is not None:
+            silences.sort(key=lambda s: _within(s, *pause), reverse=True)
+        else:
+            silences.sort(key=_length, reverse=True)
+        for silence in silences[:1]:
+            found.append(_beat("beat_last", index, silence["from"]))
+            if silence is not without_end:
+                found.append(_beat("beat_first", index, silence["to"]))
         data = {
-            "index": vcpu,
+            "index": index,
             "seen": one["beats"],
             "back": one["back"],
             "look_ns": (seen["end"] - seen["begin"]) // seen["looks"],
             "longest_look_ns": seen["longest"],
-            "second_silence_ns": _length(silences[1]) if len(silences) > 1 else None,
-            "host_clock_ns": last["after"] - first["after"],
+            "longest_silences_ns": sorted(map(_length, one["silences"]), reverse=True)[:3],
+            "host_clock_ns": last["before"] - since,
             "guest_clock_ns": last["clock"] - first["clock"],
             "sampler_cpu": round(seen["cpu"] / (seen["end"] - seen["begin"]), 3),
         }
@@ -146,10 +167,15 @@ def _length(silence: dict[str, Any]) -> int:
     return int(silence["to"]["after"] - silence["from"]["before"])
 
 
-def _beat(name: str, vcpu: int, beat: dict[str, int]) -> Event:
+def _within(silence: dict[str, Any], start: int, end: int) -> int:
+    """ns of that which were between `start` and `end`; less than 0 if it was elsewhere."""
+    return int(min(silence["to"]["after"], end) - max(silence["from"]["before"], start))
+
+
+def _beat(name: str, index: int, beat: dict[str, int]) -> Event:
     """A beat, seen between two looks: in the middle, give or take half of the time between them."""
     err = (beat["before"] - beat["after"] + 1) // 2
-    data = {"index": vcpu, "count": beat["count"]}
+    data = {"index": index, "count": beat["count"], "busy": beat["busy"]}
     return Event(beat["after"] + err, "guest", "heartbeat", name, err=err, data=data)
 
 
@@ -163,17 +189,18 @@ class _Page:
         start = offset // unit * unit
         self._inside = offset - start
         self._map = mmap.mmap(descriptor, unit, offset=start)
+        self._nonce = nonce
         if _HEAD.unpack_from(self._map, self._inside)[0] != nonce:
             self.close()
             raise CprError("heartbeat: the page that the guest counts in is not where QEMU says it is")
 
-    def set_period(self, nanoseconds: int) -> None:
-        """From beat to beat; 0: rest."""
-        struct.pack_into("<Q", self._map, self._inside + 8, nanoseconds)
+    def command(self, period: int, busy: bool) -> None:
+        """Tell the guest how to beat. period: ns, 0: rest."""
+        _HEAD.pack_into(self._map, self._inside, self._nonce, period, busy)
 
     def counts(self) -> list[int]:
-        """The counter of each vCPU."""
-        lines = (self._inside + _LINE * (1 + vcpu) for vcpu in range(self._vcpus))
+        """The periodic counter of each vCPU."""
+        lines = (self._inside + _LINE * (1 + 2 * vcpu) for vcpu in range(self._vcpus))
         return [struct.unpack_from("<Q", self._map, at)[0] for at in lines]
 
     def start_sampler(self, look: int) -> subprocess.Popen[bytes]:

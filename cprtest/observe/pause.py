@@ -42,6 +42,18 @@ def assert_silent_before(timeline: Timeline, phase: str) -> None:
         )
 
 
+def assert_clock_went_on(timeline: Timeline) -> None:
+    """The guest's clock went on, and no faster than the host's. Raises AssertionError with both figures."""
+    beats = _beat(timeline, "beats", 0)
+    assert beats is not None, "no heartbeat was observed"
+    guest, host = (beats.data[f"{side}_clock_ns"] / 1e6 for side in ("guest", "host"))
+    # Clocks may be slewed by 500 ppm (adjtimex(2)).
+    if not 0 < guest <= host * 1.001:
+        raise AssertionError(
+            f"clock: the guest's went on by {guest:.3f} ms in {host:.3f} ms {tag('resume')}\n  {beats}"
+        )
+
+
 def _after(one: Event, other: Event) -> bool:
     """Whether `one` came after `other` for certain, within the error bounds of both."""
     return one.t - one.err > other.t + other.err
