@@ -23,6 +23,7 @@ from cprtest.errors import CprError
 from cprtest.limits import TimeLimit, patience, stretched, wait_until
 from cprtest.observe.guest_memory import locate
 from cprtest.observe.observer import Observer
+from cprtest.observe.silence import Sign, Silence, pause_among, told_pause
 from cprtest.provision.programs import host_program
 from cprtest.timeline.event import Event
 
@@ -89,7 +90,7 @@ class Heartbeat(Observer):
         status, self._sampler = self._sampler.returncode, None
         if status:
             raise CprError(f"heartbeat: the sampler ended with status {status}: {err.decode().strip()}")
-        return events(json.loads(out), self._pause(), self._since)
+        return events(json.loads(out), told_pause(self._sides, self._since), self._since)
 
     def close(self) -> None:
         if self._sampler is not None:
@@ -99,17 +100,6 @@ class Heartbeat(Observer):
         if self._page is not None:
             self._page.close()
             self._page = None
-
-    def _pause(self) -> tuple[int, int] | None:
-        """From when to when QEMU says that the guest was stopped, None if it was not. ns.
-
-        A guest that had to wait for a CPU of the host is as silent as one that is stopped.
-        """
-        told = sorted((e for m in self._sides for e in m.qmp.events if e.t >= self._since), key=lambda e: e.t)
-        stop = next((e.t for e in told if e.name == "STOP"), None)
-        if stop is None:
-            return None
-        return stop, next((e.t for e in told if e.name == "RESUME" and e.t > stop), time.monotonic_ns())
 
     def _running(self) -> bool:
         """Whether a QEMU says that it runs the guest."""
@@ -127,56 +117,41 @@ class Heartbeat(Observer):
         )
 
 
-def events(seen: dict[str, Any], pause: tuple[int, int] | None, since: int) -> list[Event]:
+def events(seen: dict[str, Any], told: tuple[int, int] | None, since: int) -> list[Event]:
     """The events of one transfer from what the sampler printed.
 
-    For each vCPU (`index`) `beat_last` and `beat_first`: the edges of the silence that has most in common
-    with `pause`, or else of the longest one. And `beats`: how well it was watched; `ok` is false if a counter
-    went back. A silence without end has no `beat_first`. since: when the guest was told to beat. All in ns.
+    For each vCPU (`index`) `beat_last` and `beat_first`: the edges of the silence that is the pause that QEMU
+    `told` of; one without end has no `beat_first`. And `beats`: how well it was watched; `ok` is false if a
+    counter went back. since: when the guest was told to beat. All in ns.
     """
     found = []
     for index, one in enumerate(seen["vcpus"]):
-        first, last = one["first"], one["last"]
-        without_end = {"from": last, "to": {"after": seen["end"]}}
-        silences = [*one["silences"], without_end] if one["beats"] else []
-        if pause is not None:
-            silences.sort(key=lambda s: _within(s, *pause), reverse=True)
-        else:
-            silences.sort(key=_length, reverse=True)
-        for silence in silences[:1]:
-            found.append(_beat("beat_last", index, silence["from"]))
-            if silence is not without_end:
-                found.append(_beat("beat_first", index, silence["to"]))
+        last = one["last"]
+        silences = [Silence(_sign(index, s["from"]), _sign(index, s["to"])) for s in one["silences"]]
+        if one["beats"]:
+            silences.append(Silence(_sign(index, last), seen["end"]))
+        pause = pause_among(silences, told)
         data = {
             "index": index,
             "seen": one["beats"],
             "back": one["back"],
             "look_ns": (seen["end"] - seen["begin"]) // seen["looks"],
             "longest_look_ns": seen["longest"],
-            "longest_silences_ns": sorted(map(_length, one["silences"]), reverse=True)[:3],
+            "longest_silences_ns": sorted((s.length for s in silences), reverse=True)[:3],
+            "by_timer_after_pause": last["count"] - pause.last.data["count"] if pause else 0,
             "host_clock_ns": last["before"] - since,
-            "guest_clock_ns": last["clock"] - first["clock"],
+            "guest_clock_ns": last["clock"] - one["first"]["clock"],
             "sampler_cpu": round(seen["cpu"] / (seen["end"] - seen["begin"]), 3),
         }
+        found += pause.events("guest", "heartbeat", "beat") if pause else []
         found.append(Event(seen["end"], "guest", "heartbeat", "beats", ok=not one["back"], data=data))
     return found
 
 
-def _length(silence: dict[str, Any]) -> int:
-    """ns for which there was no beat for certain."""
-    return int(silence["to"]["after"] - silence["from"]["before"])
-
-
-def _within(silence: dict[str, Any], start: int, end: int) -> int:
-    """ns of that which were between `start` and `end`; less than 0 if it was elsewhere."""
-    return int(min(silence["to"]["after"], end) - max(silence["from"]["before"], start))
-
-
-def _beat(name: str, index: int, beat: dict[str, int]) -> Event:
-    """A beat, seen between two looks: in the middle, give or take half of the time between them."""
-    err = (beat["before"] - beat["after"] + 1) // 2
+def _sign(index: int, beat: dict[str, int]) -> Sign:
+    """A beat is seen between two looks."""
     data = {"index": index, "count": beat["count"], "busy": beat["busy"]}
-    return Event(beat["after"] + err, "guest", "heartbeat", name, err=err, data=data)
+    return Sign(beat["after"], beat["before"], data)
 
 
 class _Page:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Does the guest's heartbeat agree with what QEMU says about the pause? Reads the timeline only."""
+"""Do the guest's signs of life agree with what QEMU says about the pause? Reads the timeline only."""
 
 from cprtest.timeline.event import Event
 from cprtest.timeline.timeline import Timeline, tag
@@ -13,7 +13,7 @@ def assert_paused(timeline: Timeline, vcpus: int = 1) -> None:
     stop = _first(timeline, "STOP", 0)
     resume = _first(timeline, "RESUME", stop.t)
     for index in range(vcpus):
-        last, first, beats = (_beat(timeline, name, index) for name in ("beat_last", "beat_first", "beats"))
+        last, first, beats = (_of(timeline, name, index) for name in ("beat_last", "beat_first", "beats"))
         assert beats is not None, f"no heartbeat of vCPU {index} was observed"
         if last is None or first is None:
             wrong = f"vCPU {index} did not run again after the pause {tag('resume')}"
@@ -30,22 +30,52 @@ def assert_paused(timeline: Timeline, vcpus: int = 1) -> None:
         raise AssertionError("\n  ".join([f"pause: {wrong}; {right}", *map(str, seen)]))
 
 
-def assert_silent_before(timeline: Timeline, phase: str) -> None:
-    """The last beat before the pause was before `phase` began. Raises AssertionError quoting both."""
-    last = _beat(timeline, "beat_last", 0)
-    assert last is not None, "no heartbeat was observed"
-    begin = timeline.phases[phase].start
-    if last.t - last.err > begin:
+def assert_silent(timeline: Timeline, start: str, end: str, kind: str = "beat") -> None:
+    """There was no sign of life, a beat or a packet, from the beginning of one phase to that of another.
+
+    Raises AssertionError quoting the edges of the silence.
+    """
+    last, first = (_of(timeline, f"{kind}_{edge}", 0) for edge in ("last", "first"))
+    assert last is not None, f"no {kind} of the guest was observed"
+    timeline.assert_order(start, end)
+    begin, until = timeline.phases[start].start, timeline.phases[end].start
+    early = first is not None and first.t + first.err < until
+    if last.t - last.err > begin or early:
+        late = f"the last {kind} came {(last.t - begin) / 1e6:.3f} ms after {start} began {tag('stop')}"
+        soon = f"a {kind} came before {end} began {tag(end)}"
+        seen = [f"{name}: {timeline.phases[name].start / 1e6:.3f} ms" for name in (start, end)]
         raise AssertionError(
-            f"pause: the guest ran until {(last.t - begin) / 1e6:.3f} ms after the beginning of {phase} "
-            f"{tag('stop')}; its last beat:\n  {last}"
+            "\n  ".join([f"silence: {soon if early else late}", *seen, str(last), str(first)])
         )
+
+
+def assert_nothing_lost(timeline: Timeline, *, but_in_the_pause: bool = False) -> None:
+    """The guest answered every numbered packet once (`but_in_the_pause`: every one sent while it ran).
+
+    Raises AssertionError with the numbers of those that were lost or came twice.
+    """
+    packets = _of(timeline, "packets", 0)
+    assert packets is not None, "no packet probe observed the guest"
+    seen = packets.data
+    wrong = []
+    if seen["doubled"]:
+        wrong.append(f"packets {seen['doubled']} were answered twice {tag('resume')}")
+    if seen["lost_outside_pause"]:
+        wrong.append(f"packets {seen['lost_outside_pause']} were lost while the guest ran {tag('resume')}")
+    elif seen["lost"] and not but_in_the_pause:
+        wrong.append(f"{seen['lost']} packets were lost while the guest was paused {tag('handover')}")
+    if wrong:
+        raise AssertionError("\n  ".join([f"packets: {'; '.join(wrong)}", str(packets)]))
 
 
 def assert_clock_went_on(timeline: Timeline) -> None:
     """The guest's clock went on, and no faster than the host's. Raises AssertionError with both figures."""
-    beats = _beat(timeline, "beats", 0)
+    beats = _of(timeline, "beats", 0)
     assert beats is not None, "no heartbeat was observed"
+    if not beats.data["by_timer_after_pause"]:
+        raise AssertionError(
+            f"clock: no timer of the guest went off after the pause {tag('stream')}\n  {beats}"
+        )
     guest, host = (beats.data[f"{side}_clock_ns"] / 1e6 for side in ("guest", "host"))
     # Clocks may be slewed by 500 ppm (adjtimex(2)).
     if not 0 < guest <= host * 1.001:
@@ -65,5 +95,5 @@ def _first(timeline: Timeline, name: str, since: int) -> Event:
     return found
 
 
-def _beat(timeline: Timeline, name: str, index: int) -> Event | None:
+def _of(timeline: Timeline, name: str, index: int) -> Event | None:
     return next((e for e in timeline.events if e.name == name and e.data.get("index") == index), None)

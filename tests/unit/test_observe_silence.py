@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Signs of life and what is made of them: which silence is the pause, which packets were lost."""
+
+from cprtest.observe import packets
+from cprtest.observe.heartbeat import events as beats
+from cprtest.observe.packets import Packet
+from cprtest.observe.silence import Sign, Silence, pause_among
+from cprtest.timeline.downtime import downtimes
+from cprtest.timeline.event import Event
+
+STARVED = Silence(Sign(0, 10), Sign(900, 910))
+STOPPED = Silence(Sign(1000, 1010), Sign(1200, 1210))
+
+
+def test_the_pause_is_the_silence_that_qemu_told_of_not_the_longest() -> None:
+    assert pause_among([STARVED, STOPPED], (1015, 1190)) is STOPPED
+    assert pause_among([STARVED, STOPPED], None) is STARVED
+    assert pause_among([], (1, 2)) is None
+
+
+def test_an_edge_is_as_uncertain_as_the_looks_were_far_apart() -> None:
+    last, first = STOPPED.events("guest", "heartbeat", "beat")
+    assert (last.name, last.t, last.err) == ("beat_last", 1005, 5)
+    assert (first.name, first.t, first.err) == ("beat_first", 1205, 5)
+
+
+def test_a_silence_without_end_has_no_first() -> None:
+    assert [e.name for e in Silence(Sign(0, 10), 500).events("net", "probe", "packet")] == ["packet_last"]
+
+
+def test_a_counter_that_goes_back_is_not_ok() -> None:
+    beat = {"after": 0, "before": 10, "count": 1, "busy": 0, "clock": 5}
+    vcpu = {"beats": 3, "back": 1, "first": beat, "last": beat, "silences": []}
+    seen = {"begin": 0, "end": 100, "looks": 10, "longest": 10, "cpu": 1, "vcpus": [vcpu]}
+    assert [(e.name, e.ok) for e in beats(seen, None, 0)] == [("beat_last", None), ("beats", False)]
+
+
+def _flow(*answered: tuple[int, int, int]) -> dict[str, object]:
+    """Packets 1 to 6 sent at 10, 20, ... 60; `answered`: t, number, answer. The data of `packets`."""
+    sent = [Packet(10 * n, n, 0) for n in range(1, 7)]
+    found = packets.events([*sent, *(Packet(*a) for a in answered)], (25, 45), 0, 100, {"index": 0})
+    return found[-1].data | {"ok": found[-1].ok}
+
+
+def test_a_packet_that_was_sent_in_the_pause_may_be_lost() -> None:
+    seen = _flow((11, 1, 1), (21, 2, 2), (51, 5, 3), (61, 6, 4))
+    assert (seen["lost"], seen["lost_outside_pause"], seen["ok"]) == (2, [], True)
+
+
+def test_a_packet_that_was_sent_before_an_answered_one_may_not() -> None:
+    seen = _flow((21, 2, 1), (51, 3, 2), (52, 4, 3), (53, 5, 4), (61, 6, 6))
+    assert (seen["lost_outside_pause"], seen["lost_from_guest"], seen["ok"]) == ([1], 1, False)
+
+
+def test_doubled_and_overtaken_packets_are_counted() -> None:
+    seen = _flow((11, 1, 1), (21, 2, 2), (51, 4, 3), (52, 3, 4), (53, 3, 5), (54, 5, 7), (61, 6, 6))
+    assert (seen["doubled"], seen["overtaken_to_guest"], seen["ok"]) == ([3], 3, False)
+    assert seen["overtaken_from_guest"] == 1
+
+
+def test_downtime_is_the_longest_of_all_vcpus() -> None:
+    edges = [("beat_last", 0, 10), ("beat_last", 1, 12), ("beat_first", 0, 30), ("beat_first", 1, 40)]
+    events = [Event(t, "guest", "heartbeat", name, data={"index": index}) for name, index, t in edges]
+    assert downtimes(events, 7) == {"vcpu": 28, "network": None, "disk": None, "qemu": 7}
