@@ -45,13 +45,17 @@ def known_defects() -> tuple[Defect, ...]:
         Defect(
             id=e["id"],
             summary=e["summary"],
-            tests=tuple(e["test"] if isinstance(e["test"], list) else [e["test"]]),
+            tests=tuple(_list(e["test"])),
             versions=(_version(e["versions"][0]), _version(e["versions"][1])),
-            signature=e["signature"],
+            signature="|".join(_list(e["signature"])),
             lacks=e.get("lacks"),
         )
         for e in entries
     )
+
+
+def _list(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 def _version(text: str) -> tuple[int, ...]:

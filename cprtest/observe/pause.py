@@ -6,28 +6,24 @@ from cprtest.timeline.timeline import Timeline, tag
 
 
 def assert_paused(timeline: Timeline, vcpus: int = 1) -> None:
-    """No vCPU ran between the stop and the resume that QEMU told, each ran before and after, none ran twice.
+    """QEMU announced a stop and a resume; each vCPU ran before and after, and none ran on two sides.
 
-    Raises AssertionError quoting the beats and QEMU's events, each with its time, its bound and its source.
+    That none ran in between is checked in every transfer (cprtest/timeline/agreement.py). Raises
+    AssertionError quoting the beats.
     """
-    stop = _first(timeline, "STOP", 0)
-    resume = _first(timeline, "RESUME", stop.t)
+    for name in ("STOP", "RESUME"):
+        told = any(e.name == name for e in timeline.events)
+        assert told, f"pause: QEMU announced no {name} {tag(name.lower())}"
     for index in range(vcpus):
         last, first, beats = (_of(timeline, name, index) for name in ("beat_last", "beat_first", "beats"))
         assert beats is not None, f"no heartbeat of vCPU {index} was observed"
         if last is None or first is None:
             wrong = f"vCPU {index} did not run again after the pause {tag('resume')}"
-        elif _after(last, stop) or not _after(first, stop):
-            wrong = f"vCPU {index} ran after the stop {tag('stop')}"
-        elif _after(resume, first):
-            wrong = f"vCPU {index} ran again before the resume {tag('resume')}"
         elif not beats.ok:
             wrong = f"vCPU {index} counted backwards: it ran on both sides {tag('complete')}"
         else:
             continue
-        seen = sorted((e for e in (last, stop, resume, first, beats) if e), key=lambda e: e.t)
-        right = "right is: beat_last, STOP, RESUME, beat_first"
-        raise AssertionError("\n  ".join([f"pause: {wrong}; {right}", *map(str, seen)]))
+        raise AssertionError("\n  ".join([f"pause: {wrong}", *map(str, filter(None, (last, first, beats)))]))
 
 
 def assert_silent(timeline: Timeline, start: str, end: str, kind: str = "beat") -> None:
@@ -63,7 +59,7 @@ def assert_nothing_lost(timeline: Timeline, *, but_in_the_pause: bool = False) -
     if seen["lost_outside_pause"]:
         wrong.append(f"packets {seen['lost_outside_pause']} were lost while the guest ran {tag('resume')}")
     elif seen["lost"] and not but_in_the_pause:
-        wrong.append(f"{seen['lost']} packets were lost while the guest was paused {tag('handover')}")
+        wrong.append(f"{seen['lost']} packets were lost while the guest was paused {tag('setup', 'acquire')}")
     if wrong:
         raise AssertionError("\n  ".join([f"packets: {'; '.join(wrong)}", str(packets)]))
 
@@ -82,17 +78,6 @@ def assert_clock_went_on(timeline: Timeline) -> None:
         raise AssertionError(
             f"clock: the guest's went on by {guest:.3f} ms in {host:.3f} ms {tag('resume')}\n  {beats}"
         )
-
-
-def _after(one: Event, other: Event) -> bool:
-    """Whether `one` came after `other` for certain, within the error bounds of both."""
-    return one.t - one.err > other.t + other.err
-
-
-def _first(timeline: Timeline, name: str, since: int) -> Event:
-    found = next((e for e in timeline.events if e.name == name and e.t >= since), None)
-    assert found is not None, f"pause: QEMU announced no {name} {tag(name.lower())}"
-    return found
 
 
 def _of(timeline: Timeline, name: str, index: int) -> Event | None:

@@ -146,6 +146,18 @@ def _qmp_and_trace(events: Sequence[Event]) -> list[str]:
     return found
 
 
+def _beats_and_qmp(events: Sequence[Event]) -> list[str]:
+    """No vCPU beats between the stop and the resume that QEMU announces."""
+    told = [e for e in events if e.observer == "qmp" and e.name in ("STOP", "RESUME")]
+    if not told or told[0].name != "STOP":
+        return []
+    stop, resume = told[0], next((e for e in told if e.name == "RESUME"), None)
+    beats = [e for e in events if e.observer == "heartbeat"]
+    late = [e for e in beats if e.name == "beat_last" and not _in_order(e, stop)]
+    early = [e for e in beats if e.name == "beat_first" and resume and not _in_order(resume, e)]
+    return [_late(e, stop, "stop") for e in late] + [_late(resume, e, "resume") for e in early if resume]
+
+
 _CHECKS: tuple[Callable[[Sequence[Event]], list[str]], ...] = (
     _gate_and_kernel,
     _trace_and_kernel,
@@ -153,6 +165,7 @@ _CHECKS: tuple[Callable[[Sequence[Event]], list[str]], ...] = (
     _workers,
     _workers_in_proc,
     _qmp_and_trace,
+    _beats_and_qmp,
 )
 
 

@@ -5,6 +5,7 @@ from cprtest.observe import packets
 from cprtest.observe.heartbeat import events as beats
 from cprtest.observe.packets import Packet
 from cprtest.observe.silence import Sign, Silence, pause_among
+from cprtest.timeline.agreement import disagreements
 from cprtest.timeline.downtime import downtimes
 from cprtest.timeline.event import Event
 
@@ -62,3 +63,20 @@ def test_downtime_is_the_longest_of_all_vcpus() -> None:
     edges = [("beat_last", 0, 10), ("beat_last", 1, 12), ("beat_first", 0, 30), ("beat_first", 1, 40)]
     events = [Event(t, "guest", "heartbeat", name, data={"index": index}) for name, index, t in edges]
     assert downtimes(events, 7) == {"vcpu": 28, "network": None, "disk": None, "qemu": 7}
+
+
+def test_a_beat_in_the_pause_that_qemu_announces_is_a_contradiction() -> None:
+    def told(last: int, first: int) -> list[str]:
+        stop, resume = (
+            Event(100, "source", "qmp", "STOP", err=1),
+            Event(200, "target", "qmp", "RESUME", err=1),
+        )
+        edges = (
+            Event(last, "guest", "heartbeat", "beat_last", err=5),
+            Event(first, "guest", "heartbeat", "beat_first"),
+        )
+        return disagreements(sorted([stop, resume, *edges], key=lambda e: e.t))
+
+    assert told(105, 210) == []
+    assert "[phase stop]" in told(110, 210)[0]
+    assert "[phase resume]" in told(90, 190)[0]
