@@ -21,28 +21,37 @@ from cprtest.bed import TestBed
 from cprtest.errors import CprError
 from cprtest.machine.devices import Tap
 from cprtest.observe.gate import Gate
+from cprtest.observe.heartbeat import Heartbeat
 from cprtest.observe.observer import Observer
+from cprtest.observe.probe import Probe
 from cprtest.observe.proc import Proc
 from cprtest.observe.tracefs import Tracefs
 from cprtest.paths import lane
 from cprtest.provision import installed
 
-OBSERVERS: dict[str, Callable[[], Observer]] = {
-    "none": Observer,  # against itself: what the difference is by chance
-    "gate": Gate,
-    "gate-descriptors": lambda: Gate(descriptors=True),
-    "tracefs": Tracefs,
-    "proc": Proc,
+OBSERVERS: dict[str, Callable[[TestBed], list[Observer]]] = {
+    "none": lambda _: [Observer()],  # against itself: what the difference is by chance
+    "gate": lambda _: [Gate()],
+    "gate-descriptors": lambda _: [Gate(descriptors=True)],
+    "tracefs": lambda _: [Tracefs()],
+    "proc": lambda _: [Proc()],
+    "heartbeat": lambda _: [Heartbeat()],
+    "probe": lambda bed: [Probe(bed.network)],
+    "all": lambda bed: [Gate(), Proc(), Heartbeat(), Probe(bed.network)],
 }
 
 
-def paused(observers: Sequence[Observer], vhost: bool) -> float:
+def _nobody(_: TestBed) -> list[Observer]:
+    return []
+
+
+def paused(observers: Callable[[TestBed], Sequence[Observer]], vhost: bool) -> float:
     """Seconds that a guest was paused in one transfer."""
     with tempfile.TemporaryDirectory(prefix="cpr-overhead-") as scratch:
         directory = Path(scratch)
         qemu = installed.under_test()
         with TestBed(qemu, qemu, directory, directory) as bed:
-            bed.observe(*observers)
+            bed.observe(*observers(bed))
             outcome = bed.transfer(bed.boot(net=Tap(vhost=vhost)))
             outcome.assert_completed()
             ns = outcome.timeline.between("stop", "resume")
@@ -51,13 +60,13 @@ def paused(observers: Sequence[Observer], vhost: bool) -> float:
     return ns / 1e9
 
 
-def compare(observer: Callable[[], Observer], pairs: int, vhost: bool) -> dict[str, Any]:
-    """Seconds with and without `observer`, `pairs` times."""
+def compare(observers: Callable[[TestBed], Sequence[Observer]], pairs: int, vhost: bool) -> dict[str, Any]:
+    """Seconds with and without `observers`, `pairs` times."""
     without: list[float] = []
     with_it: list[float] = []
     for number in range(pairs):
         for on in (False, True) if number % 2 == 0 else (True, False):
-            (with_it if on else without).append(paused([observer()] if on else [], vhost))
+            (with_it if on else without).append(paused(observers if on else _nobody, vhost))
     differences = sorted(b - a for a, b in zip(without, with_it, strict=True))
     low, high = confidence(pairs)
     return {
@@ -93,7 +102,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=30, help="how many transfers of each kind (default 30)")
     parser.add_argument("--vhost", action="store_true", help="the guest's NIC is served by kernel vhost")
     options = parser.parse_args()
-    paused([], options.vhost)  # makes the saved state, and warms the page cache
+    paused(_nobody, options.vhost)  # makes the saved state, and warms the page cache
     print(json.dumps(compare(OBSERVERS[options.observer], options.pairs, options.vhost)))
     return 0
 
