@@ -137,13 +137,16 @@ def events(seen: dict[str, Any], told: tuple[int, int] | None, since: int) -> li
             "back": one["back"],
             "look_ns": (seen["end"] - seen["begin"]) // seen["looks"],
             "longest_look_ns": seen["longest"],
-            "longest_silences_ns": sorted((s.length for s in silences), reverse=True)[:3],
-            "by_timer_after_pause": last["count"] - pause.last.data["count"] if pause else 0,
-            "host_clock_ns": last["before"] - since,
-            "guest_clock_ns": last["clock"] - one["first"]["clock"],
             "sampler_cpu": round(seen["cpu"] / (seen["end"] - seen["begin"]), 3),
         }
-        found += pause.events("guest", "heartbeat", "beat") if pause else []
+        if pause is not None:
+            data |= {
+                "longest_silences_ns": sorted((s.length for s in silences), reverse=True)[:3],
+                "by_timer_after_pause": last["count"] - pause.last.data["count"],
+                "host_clock_ns": last["before"] - since,
+                "guest_clock_ns": last["clock"] - one["first"]["clock"],
+            }
+            found += pause.events("guest", "heartbeat", "beat")
         found.append(Event(seen["end"], "guest", "heartbeat", "beats", ok=not one["back"], data=data))
     return found
 

@@ -45,6 +45,14 @@ def assert_silent(timeline: Timeline, start: str, end: str, kind: str = "beat") 
         )
 
 
+def assert_never_ran(timeline: Timeline) -> None:
+    """There was not one beat from the beginning of the transfer to its end. Raises AssertionError."""
+    beats = _of(timeline, "beats", 0)
+    assert beats is not None, "no heartbeat was observed"
+    if beats.data["seen"]:
+        raise AssertionError(f"pause: a guest that was paused ran {tag('resume')}\n  {beats}")
+
+
 def assert_nothing_lost(timeline: Timeline, *, but_in_the_pause: bool = False) -> None:
     """The guest answered every numbered packet once (`but_in_the_pause`: every one sent while it ran).
 
@@ -68,7 +76,7 @@ def assert_clock_went_on(timeline: Timeline) -> None:
     """The guest's clock went on, and no faster than the host's. Raises AssertionError with both figures."""
     beats = _of(timeline, "beats", 0)
     assert beats is not None, "no heartbeat was observed"
-    if not beats.data["by_timer_after_pause"]:
+    if not beats.data.get("by_timer_after_pause"):
         raise AssertionError(
             f"clock: no timer of the guest went off after the pause {tag('stream')}\n  {beats}"
         )

@@ -4,7 +4,13 @@
 from cprtest.faults.target import MainRefused
 from cprtest.needs import needs
 from cprtest.observe.heartbeat import Heartbeat
-from cprtest.observe.pause import assert_clock_went_on, assert_nothing_lost, assert_paused, assert_silent
+from cprtest.observe.pause import (
+    assert_clock_went_on,
+    assert_never_ran,
+    assert_nothing_lost,
+    assert_paused,
+    assert_silent,
+)
 from cprtest.observe.probe import Probe
 from cprtest.test import CprTest, Tap
 
@@ -16,7 +22,10 @@ class Pause(CprTest):
     """
 
     def test_guest_rests_from_stop_to_resume(self):
-        """The guest's heartbeat pauses between QEMU's stop and resume, and goes on where it was (C-10)."""
+        """The guest's heartbeat pauses between QEMU's stop and resume, and goes on where it was (C-10).
+
+        :avocado: tags=smoke
+        """
         self.observe(Heartbeat(busy=True))
         outcome = self.transfer(self.boot())
         outcome.assert_completed()
@@ -43,6 +52,15 @@ class Pause(CprTest):
         outcome.assert_completed()
         assert_silent(outcome.timeline, "handover", "resume")
 
+    def test_paused_guest_does_not_run(self):
+        """A guest that was paused is handed over without a single beat (C-11)."""
+        self.observe(Heartbeat(busy=True))
+        guest = self.boot()
+        guest.machine.qmp.command("stop")
+        outcome = self.transfer(guest)
+        assert_never_ran(outcome.timeline)
+        outcome.assert_completed()
+
     @needs("qemu:trace:migration_cpr_stop")
     def test_guest_rests_until_rolled_back(self):
         """A transfer that fails pauses the guest once: it beats again on the source, after the resume."""
@@ -60,7 +78,10 @@ class Packets(CprTest):
 
     @needs("qemu:tap-cpr")
     def test_no_packet_is_lost(self):
-        """Numbered packets through a tap that QEMU serves: none is lost, none doubled (C-10)."""
+        """Numbered packets through a tap that QEMU serves: none is lost, none doubled (C-10).
+
+        :avocado: tags=smoke
+        """
         self.no_packet_is_lost(Tap(vhost=False))
 
     @needs("kvm", "vhost-net", "qemu:tap-cpr")
