@@ -138,6 +138,8 @@ class TestBed:
         directory = self._directory if number == 1 else self._directory / f"transfer-{number}"
         source = guest.machine
         source.qmp.actor = "source"
+        for observer in self.observers:
+            observer.arm(source)
 
         def start_target(extra: list[str], fds: list[int]) -> Machine:
             return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
