@@ -98,7 +98,7 @@ def test_files_of_a_timeline(tmp_path: Path) -> None:
     assert set(data) == {"qemu", "phases", "ownership", "downtime", "violations", "events"}
     svg = ET.parse(tmp_path / "timeline.svg").getroot()
     text = "".join(svg.itertext())
-    assert all(name in text for name in ("handover", "acquire", "stop", "resume", "guest paused"))
+    assert all(name in text for name in ("handover", "acquire", "stop", "resume", "the guest was paused"))
 
 
 def test_drawing_without_events(tmp_path: Path) -> None:
