@@ -44,8 +44,8 @@ def states(actor: str, events: Sequence[Event], phases: dict[str, Span], start: 
             edges.append((t, change["new"]))
     if actor == "source":
         end = next((e.t for e in own if e.name == "cpr_exec"), end)
-    last = [*(t for t, _ in edges[1:]), end]
-    return [State(_WORDS.get(s, s), _kind(s), t, until) for (t, s), until in zip(edges, last, strict=True)]
+    ends = [*(t for t, _ in edges[1:]), end]
+    return [State(_WORDS.get(s, s), _kind(s), t, ends[n]) for n, (t, s) in enumerate(edges)]
 
 
 def _kind(state: str) -> str:
