@@ -22,6 +22,7 @@ from cprtest.host.network import Network
 from cprtest.host.runs import Run
 from cprtest.machine import state
 from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Tap, ToolsDisk, Vsock
+from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec, Image
@@ -29,7 +30,7 @@ from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
-from cprtest.transfer import Fault, Transfer
+from cprtest.transfer import ExecTransfer, Fault, Transfer
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
@@ -128,11 +129,19 @@ class TestBed:
             observer.booted(guest)
         return guest
 
-    def transfer(self, guest: Guest, *, keep_source: bool = False, fault: Fault | None = None) -> Outcome:
+    def transfer(
+        self,
+        guest: Guest,
+        *,
+        mode: str = "cpr-transfer",
+        keep_source: bool = False,
+        fault: Fault | None = None,
+    ) -> Outcome:
         """Hand `guest` over to a new QEMU and judge how it ended. `fault` strikes on the way.
 
-        When the target has the guest the source is ended, as management software would do, unless
-        `keep_source`. `guest` follows the survivor.
+        mode: cpr-transfer, or cpr-exec, where the source's process becomes the new QEMU. When the target
+        has the guest the source is ended, as management software would do, unless `keep_source`. `guest`
+        follows the survivor.
         """
         number = len(self.outcomes) + 1
         directory = self._directory if number == 1 else self._directory / f"transfer-{number}"
@@ -140,12 +149,20 @@ class TestBed:
         source.qmp.actor = "source"
         for observer in self.observers:
             observer.arm(source)
+        scratch = self._scratch / str(number)
 
         def start_target(extra: list[str], fds: list[int]) -> Machine:
             return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
 
-        scratch = self._scratch / str(number)
-        outcome = Transfer(source, start_target, directory, scratch, self.observers).run(fault)
+        def exec_target(extra: list[str], _fds: list[int]) -> Machine:
+            target = Execed(
+                self.target_qemu.binary, guest.spec, directory, source=source, scratch=scratch, extra=extra
+            )
+            self.machines.append(target)
+            return target
+
+        kind, start = (ExecTransfer, exec_target) if mode == "cpr-exec" else (Transfer, start_target)
+        outcome = kind(source, start, directory, scratch, self.observers).run(fault)
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)
