@@ -91,7 +91,7 @@ class TestBed:
     def boot(
         self,
         *,
-        net: Tap | None = None,
+        net: Tap | Sequence[Tap] | None = None,
         disk: Disk | None = None,
         tools: bool = False,
         vsock: bool = False,
@@ -102,17 +102,18 @@ class TestBed:
     ) -> Guest:
         """Start a guest and return it running.
 
+        net: the guest's NICs; several need an `index` each.
         tools: fio and tcpdump are commands in the guest, from a disk of their own.
         passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default.
         """
-        if net is not None:
-            net = replace(net, cpr=features(self.qemu.binary).has("tap-cpr"))
+        taps = [net] if isinstance(net, Tap) else net or []
+        nets = [replace(tap, cpr=features(self.qemu.binary).has("tap-cpr")) for tap in taps]
         tools_disk = ToolsDisk(installed.guest_image().tools) if tools else None
-        devices = tuple(device for device in (net, disk, tools_disk) if device is not None)
-        if net is not None:
-            address = f"{HOST_ADDRESS.format(net.index)}/24"
-            self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
+        devices = tuple(device for device in (*nets, disk, tools_disk) if device is not None)
+        for tap in nets:
+            address = f"{HOST_ADDRESS.format(tap.index)}/24"
+            self.network.tap(tap.ifname, queues=tap.netdev_queues, address=address)
         spec = GuestSpec(_image(), accel or self._best_accel(), memory_mib, vcpus, devices)
         before = len(self.machines)
         saved = state.ensure(spec.shape(self.qemu.binary), lambda: self._boot_cold(spec))
