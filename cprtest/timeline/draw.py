@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cprtest.timeline import rows
 from cprtest.timeline.scale import Scale
+from cprtest.timeline.states import changes, paused
 from cprtest.timeline.svg import bar, box, group, length, path, picture, room, text
 
 if TYPE_CHECKING:
@@ -59,11 +60,16 @@ def _scale(timeline: Timeline) -> tuple[Scale, int, int]:
     edges = [edge for s in spans.values() for edge in (s.start, s.end)]
     owned = [row[edge] for row in timeline.ownership for edge in ("start", "end")]
     seen = [event.t for event in timeline.events]
-    first, last = min(edges or seen), max(edges or seen) + 1
+    turns = changes(timeline.events)
+    first, last = min(edges or seen), max([*edges, *turns] or seen) + 1
     start, end = min(first, *seen) - 1, max(last, *seen) + 1
     wide = sorted((s.start, max(s.end, s.start + 1), 9.0 * len(name) + 26) for name, s in spans.items())
     stretches = [(start, first, float(_MARGIN)), *wide, (last, end, float(_MARGIN))]
-    return Scale([start, end, *edges, *(t for t in owned if start < t < end)], stretches, LEFT), start, end
+    return (
+        Scale([start, end, *edges, *turns, *(t for t in owned if start < t < end)], stretches, LEFT),
+        start,
+        end,
+    )
 
 
 def _lanes(timeline: Timeline) -> dict[str, int]:
@@ -85,9 +91,9 @@ def _blamed(timeline: Timeline) -> set[str]:
 
 
 def _title(timeline: Timeline) -> str:
-    pause = rows.paused(timeline)
+    pause = paused(timeline.events, timeline.phases)
     if pause is None:
-        return f"{timeline.mode}: the guest was not paused"
+        return f"{timeline.mode}: a guest that did not run, before or after"
     end = "rolled back, the guest" if "resume" not in timeline.phases else "the guest"
     return f"{timeline.mode}: {end} was paused for {length(pause[1] - pause[0])}"
 
@@ -178,7 +184,7 @@ def _to_scale(timeline: Timeline, right: float, y: float) -> tuple[list[str], fl
         left = LEFT + (span.start - origin) * per_ns
         body.append(box(left, y, wide, 18, "", tip=f"{name}: {length(span.end - span.start)}", more=fill))
         body.append(text(left + wide / 2, y + 13, label, "small", "middle"))
-    pause = rows.paused(timeline)
+    pause = paused(timeline.events, timeline.phases)
     if pause:
         left, until = (LEFT + (t - origin) * per_ns for t in pause)
         label = f"paused {length(pause[1] - pause[0])}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cprtest.timeline.ownership import overlaps
 from cprtest.timeline.scale import Scale
-from cprtest.timeline.states import states
+from cprtest.timeline.states import paused, states
 from cprtest.timeline.svg import bar, box, group, length, path, room, text
 
 if TYPE_CHECKING:
@@ -63,15 +63,6 @@ def rows(frame: Frame, y: float) -> tuple[list[str], float]:
     return body, y
 
 
-def paused(timeline: Timeline) -> tuple[int, int] | None:
-    """From the stop to the resume, or to the end of the roll-back; None if one of them was not seen."""
-    spans = timeline.phases
-    last = spans.get("resume") or spans.get("rollback")
-    if "stop" not in spans or last is None:
-        return None
-    return spans["stop"].start, last.end
-
-
 def lost(x: float, y: float, tip: str) -> str:
     """The sign of an event that is in no phase."""
     return group(tip, f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="tl-lost"/>')
@@ -107,7 +98,9 @@ def _arrows(frame: Frame, upper: float, lower: float) -> list[str]:
     spans = frame.timeline.phases
     going = []
     if "handover" in spans:
-        going.append((spans["handover"].start, upper, spans["handover"].end, lower, "descriptors"))
+        read = any(event.name == "cpr_state_load" for event in frame.timeline.events)
+        label = "descriptors" if read else "descriptors, not read"
+        going.append((spans["handover"].start, upper, spans["handover"].end, lower, label))
     if "acquire" in spans and frame.timeline.mode == "cpr-transfer":
         going.append((spans["acquire"].end, lower, spans["acquire"].end, upper, "ready"))
     if "stream" in spans and frame.timeline.mode == "cpr-transfer":
@@ -134,13 +127,17 @@ def _guest(frame: Frame, y: float) -> tuple[list[str], float]:
         for s in states(actor, frame.timeline.events, frame.timeline.phases, frame.start, frame.end)
         if s.kind == "runs"
     ]
-    body = [text(frame.x(frame.start) - 10, y + 14, "guest", "row", "end")]
+    left = frame.x(frame.start)
+    body = [text(left - 10, y + 14, "guest", "row", "end")]
     for actor, s in ran:
         words = f"runs on {actor}"
         body.append(
             bar(frame.x(s.start), y, frame.x(s.end) - frame.x(s.start), _BAR, "runs", label=words, tip=words)
         )
-    if (pause := paused(frame.timeline)) and ran:
+    if not ran:
+        words = "does not run"
+        body.append(bar(left, y, frame.x(frame.end) - left, _BAR, "stopped", label=words, tip=words))
+    if pause := paused(frame.timeline.events, frame.timeline.phases):
         words = f"paused {length(pause[1] - pause[0])}"
         body.append(
             bar(
@@ -247,7 +244,7 @@ def _downtimes(timeline: Timeline) -> Sequence[tuple[str, int, int]]:
         ns = timeline.downtime.get(kind)
         if ns is not None and edges[0] is not None and edges[1] is not None:
             found.append((f"{kind} {length(ns)}", edges[0], edges[1]))
-    pause = paused(timeline)
+    pause = paused(timeline.events, timeline.phases)
     if pause:
         said = timeline.downtime.get("qemu")
         by_qemu = f", QEMU reports {length(said)}" if said is not None else ""

@@ -16,6 +16,8 @@ class OrderingTest(CprTest):
         outcome.assert_completed()
         timeline = outcome.timeline
         timeline.assert_order()
+        # The run state says that the VM stops, this event that it has stopped.
+        timeline.assert_between("stop", "handover", actor="source", name="STOP")
         wanted = guest.vhost_queues + bool(devices.get("vsock"))
         if wanted:
             timeline.assert_order(*ALL)

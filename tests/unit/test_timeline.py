@@ -129,7 +129,7 @@ def test_order_tells_what_would_be_right_and_quotes_what_was_not() -> None:
 
 def test_clocks_that_differ_by_less_than_their_error_do_not_break_the_order() -> None:
     def seen(err: int) -> Timeline:
-        sent = Event(2000, "source", "trace", "cpr_state_save", err=err)
+        sent = Event(2000, "source", "trace", "cpr_state_save", err=err, data={"text": "cpr-transfer"})
         got = Event(1000, "target", "trace", "cpr_state_load", err=err)
         return Timeline.build([sent, got], {}, None)
 
