@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Each step of the hand-over comes when it must: stop, setup, release, handover, acquire, stream, resume."""
 
+from cprtest.faults.target import ExecFails
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
 from cprtest.timeline.timeline import tag
@@ -155,4 +156,14 @@ class OrderingOfExec(OrderingTest):
         outcome.timeline.assert_order("stop", "stream", "complete", "handover", "acquire")
         self.assertEqual(outcome.states["target"], "paused", tag("resume"))
         outcome.target.qmp.command("cont")
+        guest.run("true")
+
+    def test_execve_fails(self):
+        """Without a program to become, the source goes on with the guest, and the next attempt succeeds."""
+        guest = self.boot()
+        outcome = self.transfer(guest, mode="cpr-exec", fault=ExecFails())
+        outcome.assert_rolled_back()
+        outcome.timeline.assert_order("stop", "stream", "complete", "handover", "rollback")
+        guest.run("true")
+        self.transfer(guest, mode="cpr-exec").assert_completed()
         guest.run("true")
