@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -181,20 +181,7 @@ def _devices(frame: Frame, y: float) -> tuple[list[str], float]:
         body.append(text(frame.x(frame.start) - 10, y + 11, name, "row", "end"))
         body.append(path(f"M{frame.x(frame.start)} {y + _QUEUE / 2}H{frame.x(frame.end)}", "faint"))
         body += [_owner(frame, row, y) for row in owned]
-        for pair in overlaps(owned):
-            both = max(r["start"] for r in pair), min(r["end"] for r in pair)
-            tip = f"{device} queue {queue}: two owners for {length(both[1] - both[0])}"
-            body.append(
-                box(
-                    frame.x(both[0]),
-                    y - 2,
-                    frame.x(both[1]) - frame.x(both[0]),
-                    _QUEUE + 4,
-                    "both wrong",
-                    tip=tip,
-                )
-            )
-            body.append(text((frame.x(both[0]) + frame.x(both[1])) / 2, y + 11, "✗", "bad", "middle"))
+        body += [_both(frame, pair, y) for pair in overlaps(owned)]
         y += _QUEUE + 5
     return body, y + (_GAP - 5 if lines else 0)
 
@@ -208,6 +195,20 @@ def _owner(frame: Frame, row: dict[str, Any], y: float) -> str:
     left = frame.x(frame.start if row["start"] <= first else row["start"])
     right = frame.x(frame.end if row["end"] >= last else row["end"])
     return bar(left, y, right - left, _QUEUE, row["owner"], label=row["owner"], tip=tip)
+
+
+def _both(frame: Frame, pair: tuple[Mapping[str, Any], Mapping[str, Any]], y: float) -> str:
+    """Two owners at once: the source above, the target below, in a red frame."""
+    since, until = max(row["start"] for row in pair), min(row["end"] for row in pair)
+    left, wide = frame.x(since), frame.x(until) - frame.x(since)
+    tip = f"{pair[0]['device']} queue {pair[0]['queue']}: two owners for {length(until - since)}"
+    half = _QUEUE / 2
+    return group(
+        tip,
+        box(left, y, wide, half, "source"),
+        box(left, y + half, wide, half, "target"),
+        bar(left, y - 2, wide, _QUEUE + 4, "both", label="✗ both"),
+    )
 
 
 def _downtime(frame: Frame, y: float) -> tuple[list[str], float]:

@@ -14,7 +14,7 @@ _STYLE = """
 .tl .tl-runs{fill:#1e6b30;stroke:#1e6b30}.tl .tl-stopped{fill:#fff;stroke:#555}
 .tl .tl-waits{fill:none;stroke:#777;stroke-dasharray:3 3}
 .tl .tl-source{fill:url(#tl-hatch);stroke:#1f4e79}.tl .tl-target{fill:#e08a00;stroke:#7a4b00}
-.tl .tl-both{fill:#fff;stroke:#b00020;stroke-width:2.5}.tl .tl-wrong{fill:#b00020;fill-opacity:.12}
+.tl .tl-both{fill:none;stroke:#b00020;stroke-width:2.5}.tl .tl-wrong{fill:#b00020;fill-opacity:.12}
 .tl .tl-line{stroke:#8a8a8a;fill:none}.tl .tl-faint{stroke:#d0d0d0;fill:none}
 .tl .tl-event{stroke:#333;stroke-width:1.2}.tl .tl-lost{fill:#fff;stroke:#333;stroke-width:1.2}
 .tl .tl-hit{stroke:#000;stroke-opacity:0;stroke-width:7}
@@ -70,10 +70,10 @@ def bar(x: float, y: float, width: float, height: float, kind: str, *, label: st
     drawn = box(x, y, width, height, kind, tip=tip)
     if not label or width < room(label):
         return drawn
-    colour = "white small" if kind == "runs" else "small"
+    colour = {"runs": "white small", "both": "bad small"}.get(kind, "small")
     middle = y + height / 2 + 4
     ground = ""
-    if kind == "source":  # letters are hard to read on a hatched ground
+    if kind in ("source", "both"):  # letters are hard to read on a hatched ground
         ground = box(
             x + width / 2 - room(label) / 2 + 3, y + 2, room(label) - 6, height - 4, "", more='fill="#fff"'
         )
