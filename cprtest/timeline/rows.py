@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cprtest.timeline.downtime import FIGURES, silence
 from cprtest.timeline.ownership import overlaps
 from cprtest.timeline.scale import Scale
 from cprtest.timeline.states import paused, states
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 _BAR, _QUEUE, _GAP = 20, 14, 12
 _BETWEEN = 54  # where the arrows between source and target are
 _MOST_TICKS = 400
-# Pairs of events that bound an observer's silence: downtime as seen by it.
-_SILENCE = {"vcpu": ("beat_last", "beat_first"), "network": ("packet_last", "packet_first")}
 
 
 @dataclass(frozen=True)
@@ -240,11 +239,9 @@ def _downtime(frame: Frame, y: float) -> tuple[list[str], float]:
 def _downtimes(timeline: Timeline) -> Sequence[tuple[str, int, int]]:
     """Label, start and end of each downtime that can be placed."""
     found = []
-    for kind, (last, first) in _SILENCE.items():
-        edges = [next((e.t for e in timeline.events if e.name == name), None) for name in (last, first)]
-        ns = timeline.downtime.get(kind)
-        if ns is not None and edges[0] is not None and edges[1] is not None:
-            found.append((f"{kind} {length(ns)}", edges[0], edges[1]))
+    for figure in FIGURES:
+        if edges := silence(timeline.events, figure):
+            found.append((f"{figure} {length(edges[1] - edges[0])}", *edges))
     pause = paused(timeline.events, timeline.phases)
     if pause:
         said = timeline.downtime.get("qemu")
