@@ -106,15 +106,15 @@ def _arrows(frame: Frame, upper: float, lower: float) -> list[str]:
         going.append((spans["stream"].start, upper, spans["stream"].end, lower, "device state"))
     body = []
     for t1, y1, t2, y2, label in going:
-        middle, height = (frame.x(t1) + frame.x(t2)) / 2, (y1 + y2) / 2
-        ground = box(middle - room(label) / 2, height - 8, room(label), 15, "", more='fill="#fff" rx="3"')
+        x1, x2, down = frame.x(t1), frame.x(t2), 2 if y1 < y2 else -2
+        # One that goes up has its label beside it: the next one down begins there.
+        middle = (x1 + x2) / 2 if y1 < y2 else x1 - room(label) / 2 - 4
+        height = (y1 + y2) / 2
         body += [
-            path(
-                f"M{frame.x(t1)} {y1 + (2 if y1 < y2 else -2)}L{frame.x(t2)} {y2 + (-2 if y1 < y2 else 2)}",
-                "arrow",
-            )
+            path(f"M{x1} {y1 + down}L{x2} {y2 - down}", "arrow"),
+            box(middle - room(label) / 2, height - 8, room(label), 15, "", more='fill="#fff" rx="3"'),
+            text(middle, height + 4, label, "small", "middle"),
         ]
-        body += [ground, text(middle, height + 4, label, "small", "middle")]
     return body
 
 
