@@ -5,6 +5,8 @@ from cprtest.faults.target import ExecFails
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
 from cprtest.timeline.timeline import tag
+from cprtest.workloads import echo
+from cprtest.workloads.data import DiskData
 
 ALL = ("stop", "setup", "release", "handover", "acquire", "stream", "resume")
 
@@ -157,6 +159,20 @@ class OrderingOfExec(OrderingTest):
         self.assertEqual(outcome.states["target"], "paused", tag("resume"))
         outcome.target.qmp.command("cont")
         guest.run("true")
+
+    @needs("tun", "netns", "qemu:tap-cpr")
+    def test_tap_and_disk(self):
+        """With a tap and a disk it is the same order, and a TCP stream crosses execve."""
+        guest = self.boot(net=Tap(vhost=False), disk=self.disk())
+        data = DiskData(guest)
+        stream = echo.tcp(guest, self.network)
+        stream.wait_progress()
+        outcome = self.transfer(guest, mode="cpr-exec")
+        outcome.assert_completed()
+        outcome.timeline.assert_order("stop", "stream", "complete", "handover", "acquire", "resume")
+        stream.wait_progress()
+        data.check()
+        stream.stop()
 
     def test_execve_fails(self):
         """Without a program to become, the source goes on with the guest, and the next attempt succeeds."""
