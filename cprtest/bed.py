@@ -17,6 +17,7 @@ from cprtest import guest as guest_image
 from cprtest import needs
 from cprtest.beside import Beside
 from cprtest.errors import CprError
+from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.host.runs import Run
@@ -29,7 +30,7 @@ from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
-from cprtest.transfer import Fault, Transfer
+from cprtest.transfer import TargetPlan, Transfer
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
@@ -47,6 +48,7 @@ class TestBed:
         self.qemu = qemu
         self.target_qemu = target_qemu
         self.machines: list[Machine] = []
+        self.transfers: list[Transfer] = []
         self.outcomes: list[Outcome] = []
         self.observers: list[Observer] = []
         self._directory = directory
@@ -134,16 +136,26 @@ class TestBed:
         When the target has the guest the source is ended, as management software would do, unless
         `keep_source`. `guest` follows the survivor.
         """
-        number = len(self.outcomes) + 1
+        number = len(self.transfers) + 1
         directory = self._directory if number == 1 else self._directory / f"transfer-{number}"
         source = guest.machine
         source.qmp.actor = "source"
 
-        def start_target(extra: list[str], fds: list[int]) -> Machine:
-            return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
+        def start_target(plan: TargetPlan) -> Machine:
+            return self._start(
+                self.target_qemu,
+                plan.spec,
+                directory,
+                "target",
+                extra=plan.extra,
+                pass_fds=plan.fds,
+                prefix=plan.prefix,
+            )
 
         scratch = self._scratch / str(number)
-        outcome = Transfer(source, start_target, directory, scratch, self.observers).run(fault)
+        transfer = Transfer(source, start_target, guest.spec, directory, scratch, observers=self.observers)
+        self.transfers.append(transfer)
+        outcome = transfer.run(fault)
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)
@@ -193,6 +205,7 @@ class TestBed:
         *,
         extra: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        prefix: Sequence[str] = (),
         observers: Sequence[Observer] | None = None,
     ) -> Machine:
         seeing = self.observers if observers is None else observers
@@ -204,7 +217,7 @@ class TestBed:
             actor=actor,
             extra=extra,
             pass_fds=[*pass_fds, *(fd for _, fds in prefixes for fd in fds)],
-            prefix=[word for words, _ in prefixes for word in words],
+            prefix=[*(word for words, _ in prefixes for word in words), *prefix],
             popen=self._network.namespace.popen if self._network else subprocess.Popen,
             environment={MUTANT: qemu.mutant} if qemu.mutant else {},
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cprtest.machine.process import Machine
+from cprtest.timeline.event import Event
 from cprtest.timeline.timeline import Timeline, tag
 
 # survivor -> status
@@ -47,6 +48,16 @@ class Outcome:
     def assert_rolled_back(self) -> None:
         """The source has the guest again, the target does not, and QEMU reports a failure."""
         self._assert("source", "failed", "cancelled")
+
+    def first(self, actor: str, name: str, text: str = "") -> Event | None:
+        """The first event `name` of `actor` whose text contains `text`."""
+        events = (e for e in self.timeline.events if e.actor == actor and e.name == name)
+        return next((e for e in events if text in str(e.data.get("text", ""))), None)
+
+    def rollback_ns(self, since: int | None) -> int | None:
+        """ns from `since` (a fault's strike) until the source resumed the guest; None if it did not."""
+        resumed = [e.t for e in self.timeline.events if e.actor == "source" and e.name == "RESUME"]
+        return resumed[-1] - since if resumed and since is not None else None
 
     def _assert(self, survivor: str, *reported: str) -> None:
         message = ""

@@ -12,6 +12,7 @@ from cprtest import needs
 from cprtest.bed import TestBed
 from cprtest.beside import Beside
 from cprtest.defects import Defect, known_defects
+from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.limits import patience
@@ -21,7 +22,6 @@ from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.paths import lane
 from cprtest.provision import installed
-from cprtest.transfer import Fault
 
 # Measured here, where the process that all tests are forked from imports this, and inherited by them.
 patience()

@@ -1,117 +1,154 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One cpr-transfer: source, target, channels, and how it ended."""
 
-import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from cprtest.errors import CprError
+from cprtest.faults.fault import Fault, NotStruck
+from cprtest.faults.relay import Relay, unix_connection, unix_listener
 from cprtest.limits import wait_until
 from cprtest.machine.features import features
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.qmp import CommandFailed
-from cprtest.machine.spec import channel, incoming
+from cprtest.machine.spec import GuestSpec, channel, incoming
 from cprtest.observe.observer import Observer
 from cprtest.observe.trace import read_trace
 from cprtest.outcome import Outcome
 from cprtest.timeline.agreement import Disagreement, disagreements
+from cprtest.timeline.event import Event
 from cprtest.timeline.timeline import Timeline
 
 _ENDED = ("completed", "failed", "cancelled")
 
 
-class Fault(Protocol):
-    """A failure to inject (cprtest/faults): name, the phase and side in which it strikes."""
+@dataclass
+class TargetPlan:
+    """The target that is going to be started; a fault may change it.
 
-    name: str
-    phase: str
-    side: str
+    spec: its guest. extra: further options. fds: descriptors it inherits. prefix: words before its command
+    line, a program that ends by becoming QEMU.
+    """
 
-    def prepare(self, transfer: "Transfer") -> None:
-        """What has to be done before `migrate`."""
-
-    def strike(self, transfer: "Transfer") -> None:
-        """What has to be done after `migrate` has returned."""
+    spec: GuestSpec
+    extra: list[str]
+    fds: list[int]
+    prefix: list[str] = field(default_factory=list)
 
 
 class Transfer:
     """A cpr-transfer of the guest on `source` to a new QEMU, step by step.
 
-    `start_target` makes the target: it is given the incoming options, descriptors to pass on and
-    returns the machine. `scratch` is a directory for the sockets of this transfer, with a short path.
+    `start_target` makes the target. `scratch` is a directory for the sockets of this transfer, with a short
+    path.
     """
+
+    target: Machine
 
     def __init__(
         self,
         source: Machine,
-        start_target: Callable[[list[str], list[int]], Machine],
+        start_target: Callable[[TargetPlan], Machine],
+        spec: GuestSpec,
         directory: Path,
         scratch: Path,
+        *,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.source = source
         self.observers = observers
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir()
+        self.scratch = scratch
+        self._start_target = start_target
+        self._relays: list[Relay] = []
         # The target gets the cpr socket already listening, so the source can connect at once, and its
         # path serves the source alone. The main socket it makes itself before it closes the cpr channel.
-        scratch.mkdir()
-        cpr_path = scratch / "cpr"
-        main_path = scratch / "main"
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(cpr_path))
-            listener.listen(1)
-            fd = listener.fileno()
-            channels = [
-                channel("cpr", {"type": "fd", "str": str(fd)}),
-                channel("main", {"type": "unix", "path": str(main_path)}),
-            ]
-            self.target = start_target(incoming(channels), [fd])
-        self.channels = [
-            channel("main", {"type": "unix", "path": str(main_path)}),
-            channel("cpr", {"type": "unix", "path": str(cpr_path)}),
-        ]
+        self._listener = unix_listener(str(scratch / "cpr"), 1)
+        fd = self._listener.fileno()
+        self.main = {"type": "unix", "path": str(scratch / "main")}
+        self.cpr = {"type": "unix", "path": str(scratch / "cpr")}
+        target = [channel("cpr", {"type": "fd", "str": str(fd)}), channel("main", self.main)]
+        self.plan = TargetPlan(spec, incoming(target), [fd])
+        self.arguments: dict[str, Any] | None = None
+        """What a fault wants `migrate` to be given."""
+
+    @property
+    def channels(self) -> list[dict[str, Any]]:
+        """Where the source connects to, as `migrate` takes it."""
+        return [channel("main", self.main), channel("cpr", self.cpr)]
+
+    def relay(self, kind: str) -> Relay:
+        """Put a relay into the channel `kind` (main or cpr). To be called before the target is started."""
+        address = {"main": self.main, "cpr": self.cpr}[kind]
+        connect = unix_connection(address["path"])
+        address["path"] += "-relay"
+        made = Relay(kind, unix_listener(address["path"]), connect)
+        self._relays.append(made)
+        made.start()
+        return made
 
     def run(self, fault: Fault | None = None) -> Outcome:
         """Hand the guest over, wait until everything has settled, and say how it ended.
 
-        Raises Disagreement when the observers contradict each other.
+        Raises NotStruck when the fault did not strike, Disagreement when the observers contradict each other.
         """
-        source = self.source
-        source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
-        source.qmp.command("migrate-set-parameters", mode="cpr-transfer")
-        # A guest that was paused has to arrive paused: then that is what "has the guest" means.
-        self._wanted = ("running",) if source.run_state() == "running" else ("paused", "suspended")
-        self._since = len(source.qmp.events)
-        self._start = time.monotonic_ns()
-        for observer in self.observers:
-            observer.begin(source, self.target)
-        refusal = ""
-        if fault:
-            fault.prepare(self)
+        fault = fault or Fault()
         try:
-            source.qmp.command("migrate", channels=self.channels, seconds=60)
-        except CommandFailed as error:
-            refusal = str(error)
-        if fault and not refusal:
-            fault.strike(self)
-        if not refusal:
-            wait_until("the transfer to end", self._ended, 30, self._progress)
-        self._settle()
-        outcome = self._outcome(refusal)
+            outcome = self._run(fault)
+        finally:
+            fault.undo(self)
+            for relay in self._relays:
+                relay.close()
+        if fault.name:
+            fault.confirm(outcome)
+            if fault.struck_at is not None:
+                outcome.timeline.add(
+                    Event(fault.struck_at, fault.side, "fault", fault.name, phase=fault.phase)
+                )
+                outcome.timeline.write(self.directory)
+            outcome.faults.append({**fault.about(), "rollback_ns": outcome.rollback_ns(fault.struck_at)})
+            outcome.write()
+            if fault.struck_at is None:
+                raise NotStruck(f"the fault {fault.name} did not strike; {outcome.describe()}")
         contradictions = disagreements(outcome.timeline.events)
         said = "\n".join(contradictions)
         outcome.checks.append({"name": "observers agree", "ok": not contradictions, "message": said})
         outcome.write()
-        if fault:
-            about = {"name": fault.name, "phase": fault.phase, "side": fault.side, "struck": not refusal}
-            outcome.faults.append(about)
-            outcome.write()
         if contradictions:
             raise Disagreement(f"observers disagree: {said}; evidence in {self.directory}")
         return outcome
+
+    def _run(self, fault: Fault) -> Outcome:
+        source = self.source
+        # A guest that was paused has to arrive paused: then that is what "has the guest" means.
+        self._wanted = ("running",) if source.run_state() == "running" else ("paused", "suspended")
+        self._since = len(source.qmp.events)
+        self._start = time.monotonic_ns()
+        fault.arm(self)
+        with self._listener:
+            self.target = self._start_target(self.plan)
+        source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        source.qmp.command("migrate-set-parameters", mode="cpr-transfer")
+        for observer in self.observers:
+            observer.begin(source, self.target)
+        fault.ready(self)
+        refusal = ""
+        try:
+            arguments = {"channels": self.channels} if self.arguments is None else self.arguments
+            source.qmp.command("migrate", seconds=60, **arguments)
+        except CommandFailed as error:
+            refusal = str(error)
+        fault.strike(self)
+        if not refusal:
+            wait_until("the transfer to end", self._ended, 30, self._progress)
+        fault.undo(self)
+        self._settle()
+        return self._outcome(refusal)
 
     def _reported(self) -> str:
         """The last migration status that the source announced."""
