@@ -32,6 +32,10 @@ class Outcome:
     reported: str
     error: str
     messages: dict[str, str]
+    refusal: str = ""
+    """Why `migrate` itself was refused, in QEMU's words."""
+    begun: int = 0
+    """ns: when the transfer began."""
     checks: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
     known_defect: str | None = None

@@ -173,7 +173,8 @@ class Transfer:
             return survivor in self._wanted + DEAD_ENDS
 
         try:
-            wait_until("both sides to settle", settled, 10)
+            # A target whose source was killed may wait for the rest for ever.
+            wait_until("both sides to settle", settled, 10 if self.source.run_state() else 1)
         except CprError:
             pass  # the outcome tells what was there instead
 
@@ -205,6 +206,8 @@ class Transfer:
             reported=info.get("status", self._reported()),
             error=info.get("error-desc", refusal),
             messages={m.actor: m.gone() or "" for m in machines},
+            refusal=refusal,
+            begun=self._start,
         )
         timeline.write(self.directory)
         outcome.write()
