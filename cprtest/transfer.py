@@ -159,7 +159,12 @@ class Transfer:
         return self._reported() in _ENDED or self.source.exit() is not None
 
     def _progress(self) -> str:
-        states = {m.actor: m.run_state() for m in (self.source, self.target)}
+        states = {}
+        for m in (self.source, self.target):
+            try:
+                states[m.actor] = m.run_state()
+            except CprError as error:  # a fault may have stopped it
+                states[m.actor] = str(error)
         return f"status {self._reported()}, run states {states}"
 
     def _settle(self) -> None:

@@ -2,7 +2,8 @@
 """The cpr channel: not there, closed, cut or changed at a byte, descriptors lost or mixed up.
 
 What goes through it (migration/cpr.c of QEMU): magic, version, then for each descriptor a 1, the length of
-its name, the name, its number, and a byte that carries it (SCM_RIGHTS); a 0 ends the list, subsections follow.
+its name, the name, its number, and a byte that carries it (SCM_RIGHTS);
+a 0 ends the list, subsections follow.
 """
 
 from __future__ import annotations
@@ -229,13 +230,17 @@ class Descriptors(CprFault):
             return data, []
         if self._how == "doubled":
             return data, [*fds, *fds]
-        replacement = {
-            "replaced-by-null": lambda: os.open(os.devnull, os.O_RDWR),
-            "replaced-by-pipe": self._pipe,
-            "replaced-by-empty-memfd": lambda: os.memfd_create("empty"),
-        }[self._how]()
-        self._own.append(replacement)
-        return data, [replacement]
+        self._own.append(self._replacement())
+        return data, self._own[-1:]
+
+    def _replacement(self) -> int:
+        if self._how == "replaced-by-pipe":
+            reading, writing = os.pipe()
+            self._own.append(writing)
+            return reading
+        if self._how == "replaced-by-null":
+            return os.open(os.devnull, os.O_RDWR)
+        return os.memfd_create("empty")
 
     def _repeat(self, number: int, fds: list[int]) -> list[int]:
         if number == self._number:
@@ -244,11 +249,6 @@ class Descriptors(CprFault):
             self.struck(f"descriptor {number - 1} of the cpr state was sent for number {number}")
             return list(self._own)
         return fds
-
-    def _pipe(self) -> int:
-        reading, writing = os.pipe()
-        self._own.append(writing)
-        return reading
 
     def undo(self, transfer: Transfer) -> None:
         """Close what was made."""

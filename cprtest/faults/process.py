@@ -60,9 +60,14 @@ class Hung(Paused):
         super().__init__("target")
         self.name = "target-hangs-cancelled"
 
-    def released(self, transfer: Transfer) -> None:
-        """Cancel while it hangs."""
+    def act(self, transfer: Transfer, station: Station) -> str:
+        """Stop it, and cancel while it hangs."""
+        done = super().act(transfer, station)
         transfer.source.qmp.command("migrate_cancel")
+        return done
+
+    def released(self, transfer: Transfer) -> None:
+        """It goes on hanging."""
 
     def undo(self, transfer: Transfer) -> None:
         """Let it go on, so that it can end."""
