@@ -59,9 +59,10 @@ class Floor:
 class Expected:
     """How a transfer with a fault has to end.
 
-    ends: rolled-back, completed or lost (the source itself was killed). reported: the statuses that
-    query-migrate may give. error: a regular expression that QEMU's error must contain; the empty one also
-    asks for no error at all where the transfer completes.
+    ends: rolled-back; completed; either (of the two); refused (nothing had happened yet); lost (the source
+    itself ended); held (the source cannot run the guest: io-error); in-doubt (the target may have the guest:
+    postmigrate). reported: the statuses that query-migrate may give. error: a regular expression that its error
+    must contain.
     """
 
     ends: str = "rolled-back"
@@ -71,7 +72,7 @@ class Expected:
 
 @dataclass
 class Aftermath:
-    """Judges one transfer with a fault. `checks`: what each workload asserts; called on the survivor."""
+    """Judges one transfer with a fault. `checks`: what is asserted of guest and workloads."""
 
     expected: Expected
     floor: Floor
@@ -79,29 +80,50 @@ class Aftermath:
 
     def judge(self, outcome: Outcome) -> None:
         """Raises AssertionError, naming the phase, when an invariant does not hold."""
-        if self.expected.ends == "lost":
-            self._lost(outcome)
-            return
-        if self.expected.ends == "completed":
-            outcome.assert_completed()
-        else:
-            outcome.assert_rolled_back()
+        ends = self.expected.ends
+        if ends == "either":
+            ends = "completed" if outcome.survivor == "target" else "rolled-back"
+        getattr(self, f"_{ends.replace('-', '_')}")(outcome)
+        if ends != "lost":
+            for check in self.checks:
+                self._in_phase("resume" if ends == "completed" else "rollback", check)
+
+    def _completed(self, outcome: Outcome) -> None:
+        outcome.assert_completed()
+
+    def _rolled_back(self, outcome: Outcome) -> None:
+        outcome.assert_rolled_back()
         self._truthful(outcome)
-        if self.expected.ends == "rolled-back":
-            self.floor.assert_kept(outcome.source)
-        for check in self.checks:
-            self._in_phase("rollback" if self.expected.ends == "rolled-back" else "resume", check)
+        self.floor.assert_kept(outcome.source)
+
+    def _refused(self, outcome: Outcome) -> None:
+        outcome.assert_refused()
+        self.floor.assert_kept(outcome.source)
 
     def _lost(self, outcome: Outcome) -> None:
-        """The source was killed before the target had the guest: it must not run half a guest, and end."""
-        if outcome.survivor != "none":
+        """The source ended before the target had the guest: that one must not run half a guest."""
+        if outcome.states["source"] is not None or outcome.states["target"] not in (None, "", "inmigrate"):
+            raise AssertionError(f"nobody can have the guest; {outcome.describe()} {tag('resume')}")
+
+    def _held(self, outcome: Outcome) -> None:
+        """The source has lost its images, and says so; `cont` is the case's to see."""
+        if outcome.states["source"] != "io-error" or outcome.survivor != "none":
             raise AssertionError(
-                f"nobody can have the guest, and {outcome.survivor} has it; {outcome.describe()}"
+                f"the source should be held in io-error; {outcome.describe()} {tag('rollback')}"
             )
-        try:
-            wait_until("the target to give up", outcome.target.exit, 10)
-        except TimeLimit as error:
-            raise AssertionError(f"{error}; {outcome.describe()} {tag('acquire')}") from None
+        self._truthful(outcome)
+
+    def _in_doubt(self, outcome: Outcome) -> None:
+        """The target may run the guest, so the source must not; where it does not, `cont` brings it back."""
+        source = outcome.source
+        if outcome.survivor not in ("none", "target") or outcome.states["source"] != "postmigrate":
+            raise AssertionError(
+                f"the source should leave the guest alone; {outcome.describe()} {tag('rollback')}"
+            )
+        self._truthful(outcome)
+        if outcome.survivor == "none":
+            source.qmp.command("cont")
+            source.wait_run_state("running")
 
     def _truthful(self, outcome: Outcome) -> None:
         expected = self.expected

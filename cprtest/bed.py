@@ -94,6 +94,7 @@ class TestBed:
         *,
         net: Tap | None = None,
         disk: Disk | None = None,
+        second_disk: Disk | None = None,
         tools: bool = False,
         vsock: bool = False,
         passthrough: Sequence[str] = (),
@@ -110,7 +111,7 @@ class TestBed:
         if net is not None:
             net = replace(net, cpr=features(self.qemu.binary).has("tap-cpr"))
         tools_disk = ToolsDisk(installed.guest_image().tools) if tools else None
-        devices = tuple(device for device in (net, disk, tools_disk) if device is not None)
+        devices = tuple(device for device in (net, disk, second_disk, tools_disk) if device is not None)
         if net is not None:
             address = f"{HOST_ADDRESS.format(net.index)}/24"
             self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
@@ -154,6 +155,8 @@ class TestBed:
 
         scratch = self._scratch / str(number)
         transfer = Transfer(source, start_target, guest.spec, directory, scratch, observers=self.observers)
+        if self._network is not None:
+            transfer.open_socket = self._network.open_socket
         self.transfers.append(transfer)
         outcome = transfer.run(fault)
         self.outcomes.append(outcome)
@@ -171,11 +174,11 @@ class TestBed:
         self._cleanups.callback(beside.join)
         return beside
 
-    def disk(self, size_mib: int = 64, format: str = "raw") -> Disk:
+    def disk(self, size_mib: int = 64, format: str = "raw", index: int = 0) -> Disk:
         """A fresh disk for the guest, an image file in the work directory. size_mib: MiB."""
-        image = self._workdir / f"disk.{format}"
+        image = self._workdir / f"disk{index or ''}.{format}"
         self._qemu_img("create", "-q", "-f", format, str(image), f"{size_mib}M")
-        return Disk(image, format)
+        return Disk(image, format, index)
 
     def check_image(self, disk: Disk) -> None:
         """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""

@@ -25,7 +25,7 @@ from cprtest.workloads.data import SmallData
 class Case:
     """A fault and how it has to end. needs: features of the QEMU without which the fault cannot strike.
 
-    before: what is done to the guest first. after: what is asserted of the guest besides.
+    before: what is done to the guest first. after: what is asserted of the guest, before its data is.
     """
 
     fault: Fault
@@ -78,10 +78,10 @@ class Campaign:
         self._data: SmallData | None = None
         self.results: list[CaseResult] = []
 
-    def run(self, cases: Sequence[Case], describe: Callable[[BaseException], str] = str) -> list[CaseResult]:
-        """Run `cases`; none keeps the next from running. describe: a failure's whole text."""
+    def run(self, cases: Sequence[Case]) -> list[CaseResult]:
+        """Run `cases`; none keeps the next from running."""
         for case in cases:
-            self.results.append(self._one(case, describe))
+            self.results.append(self._one(case))
             self._write()
         return self.results
 
@@ -90,7 +90,7 @@ class Campaign:
         guest, _ = self._ready()
         return self._bed.transfer(guest, fault=fault)
 
-    def _one(self, case: Case, describe: Callable[[BaseException], str]) -> CaseResult:
+    def _one(self, case: Case) -> CaseResult:
         offered = features(self._bed.qemu.binary)
         lacking = [word for word in case.needs if not offered.has(word)]
         if lacking:
@@ -101,9 +101,9 @@ class Campaign:
         try:
             self._strike(case)
         except AssertionError as failure:
-            result.status, result.message = "FAIL", describe(failure)
+            result.status, result.message = "FAIL", self._describe(failure)
         except (CprError, OSError, ValueError) as error:
-            result.status, result.message = "ERROR", describe(error)
+            result.status, result.message = "ERROR", self._describe(error)
         if result.status != "PASS" or case.expected.ends == "lost":
             self._restart()
         result.seconds = round(time.monotonic() - start, 2)
@@ -114,6 +114,12 @@ class Campaign:
                 result.rollback_ms = fault["rollback_ns"] / 1e6 if fault["rollback_ns"] else None
         return result
 
+    def _describe(self, failure: BaseException) -> str:
+        """The failure, and how both QEMUs of the last transfer are."""
+        last = self._bed.transfers[-1:]
+        ends = [f"{m.actor} {m.gone() or m.last_words()}" for t in last for m in (t.source, t.target)]
+        return "\n".join([f"{type(failure).__name__}: {failure}", *ends])
+
     def _strike(self, case: Case) -> None:
         guest, data = self._ready()
         if case.before:
@@ -122,10 +128,10 @@ class Campaign:
         outcome = self._bed.transfer(guest, fault=case.fault)
         outcome.checks.append({"name": case.name, "ok": True, "message": ""})
         after = case.after
-        checks: list[Callable[[], object]] = [data.check, *([lambda: after(guest)] if after else [])]
+        checks: list[Callable[[], object]] = [*([lambda: after(guest)] if after else []), data.check]
         try:
             Aftermath(case.expected, floor, checks).judge(outcome)
-            if self._followed and case.expected.ends == "rolled-back":
+            if self._followed and outcome.survivor != "target" and case.expected.ends != "lost":
                 self._next_succeeds(guest, data)
         except (AssertionError, CprError) as failure:
             outcome.checks[-1].update(ok=False, message=str(failure))

@@ -26,7 +26,7 @@ class FaultTest(CprTest):
     def strike(self, cases: Sequence[Case], campaign: Campaign | None = None) -> None:
         """Run `cases` and judge them together, known defects told from failures."""
         campaign = campaign or self.campaign()
-        results = campaign.run(cases, self.describe)
+        results = campaign.run(cases)
         defects = self.defects()
         unmet = [self._judged_case(result, defects) for result in results]
         struck = [result for result in results if result.status != "SKIP"]

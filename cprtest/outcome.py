@@ -63,6 +63,15 @@ class Outcome:
         resumed = [e.t for e in self.timeline.events if e.actor == "source" and e.name == "RESUME"]
         return resumed[-1] - since if resumed and since is not None else None
 
+    def assert_refused(self) -> None:
+        """`migrate` was refused, and the source has run the guest all the time."""
+        stopped = any(e.actor == "source" and e.name == "STOP" for e in self.timeline.events)
+        if self.survivor != "source" or stopped or not self.refusal:
+            reached = tag(self.timeline.last() or "stop")
+            raise AssertionError(
+                f"migrate should be refused before anything happens; {self.describe()} {reached}"
+            )
+
     def _assert(self, survivor: str, *reported: str) -> None:
         message = ""
         if self.survivor != survivor:

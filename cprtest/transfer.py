@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One cpr-transfer: source, target, channels, and how it ended."""
 
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class Transfer:
         scratch.mkdir()
         self.scratch = scratch
         self._start_target = start_target
+        self.open_socket: Callable[[int, int], socket.socket] = socket.socket
+        """How to make a socket where both QEMUs have their network."""
         self._relays: list[Relay] = []
         # The target gets the cpr socket already listening, so the source can connect at once, and its
         # path serves the source alone. The main socket it makes itself before it closes the cpr channel.
@@ -87,7 +90,20 @@ class Transfer:
         address = {"main": self.main, "cpr": self.cpr}[kind]
         connect = unix_connection(address["path"])
         address["path"] += "-relay"
-        made = Relay(kind, unix_listener(address["path"]), connect)
+        return self._relayed(kind, unix_listener(address["path"]), connect)
+
+    def relay_by_tcp(self) -> Relay:
+        """A relay into the main channel to which the source connects by TCP, in the test's own namespace."""
+        listener = self.open_socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(4)
+        connect = unix_connection(self.main["path"])
+        port = str(listener.getsockname()[1])
+        self.main = {"type": "inet", "host": "127.0.0.1", "port": port}
+        return self._relayed("main", listener, connect)
+
+    def _relayed(self, kind: str, listener: socket.socket, connect: Callable[[], socket.socket]) -> Relay:
+        made = Relay(kind, listener, connect)
         self._relays.append(made)
         made.start()
         return made

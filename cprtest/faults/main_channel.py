@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cprtest.faults.fault import Fault
 from cprtest.faults.relay import Relay, unix_listener
@@ -26,10 +26,20 @@ class MainFault(Fault):
     breaks = "the main channel"
 
     relay: Relay
+    tcp = False
+
+    def by_tcp(self, *, reset: bool = False) -> Self:
+        """The same for a channel by TCP. reset: cut by RST."""
+        self.tcp, self._reset = True, reset
+        self.name += "-tcp" + ("-reset" if reset else "")
+        return self
+
+    _reset = False
 
     def arm(self, transfer: Transfer) -> None:
         """Put a relay into the channel."""
-        self.relay = transfer.relay("main")
+        self.relay = transfer.relay_by_tcp() if self.tcp else transfer.relay("main")
+        self.relay.reset = self._reset
         self.plan(self.relay)
 
     def plan(self, relay: Relay) -> None:
