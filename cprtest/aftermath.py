@@ -61,8 +61,8 @@ class Expected:
 
     ends: rolled-back; completed; either (of the two); refused (nothing had happened yet); lost (the source
     itself ended); held (the source cannot run the guest: io-error); in-doubt (the target may have the guest:
-    postmigrate). reported: the statuses that query-migrate may give. error: a regular expression that its error
-    must contain.
+    postmigrate). reported: the statuses that query-migrate may give. error: a regular
+    expression that its error must contain.
     """
 
     ends: str = "rolled-back"

@@ -56,7 +56,7 @@ class StartsLate(Fault):
         waiting, self._go = os.pipe()
         self._waiting = waiting
         transfer.plan.fds.append(waiting)
-        transfer.plan.prefix += ["sh", "-c", f'read -r _ <&{waiting}; exec "$@"', "sh"]
+        transfer.plan.prefix += ["sh", "-c", f'read -r _ </proc/self/fd/{waiting}; exec "$@"', "sh"]
 
     def strike(self, transfer: Transfer) -> None:
         """`migrate` has been answered; let it start."""

@@ -29,7 +29,6 @@ class Target(FaultTest):
             "unknown-machine": line.machine("nonesuch"),
             "unknown-device": line.option("-device", "nonesuch"),
             "more-memory-slots": line.option("-m", "slots=2,maxmem=1G"),
-            "private-memory": line.machine("aux-ram-share=off"),
         }
         self.strike([Case(line.OtherTarget(name, change)) for name, change in others.items()])
 
