@@ -41,21 +41,24 @@ class Lock:
 
 
 class ImageLocked(Action):
-    """Somebody else locks an image while neither side has it, and the main channel breaks."""
+    """Somebody else locks an image while neither side has it. cut: the main channel breaks, too."""
 
     breaks = "the way back: the image is locked by somebody else"
     side = "source"
 
-    def __init__(self, image: Path, name: str = "image-locked") -> None:
+    def __init__(self, image: Path, name: str = "image-locked", *, cut: bool = True) -> None:
         self.name = name
         self._image = image
+        self._cut = cut
         self.lock: Lock | None = None
 
     def act(self, transfer: Transfer, station: Station) -> str:
         """Lock it and cut. The lock stays until `lock.release()`."""
         self.lock = Lock(self._image)
-        station.relay.cut()
-        return f"{self._image.name} was free, and was locked by the test; the main channel was cut"
+        if self._cut:
+            station.relay.cut()
+        cut = "; the main channel was cut" if self._cut else ""
+        return f"{self._image.name} was free, and was locked by the test{cut}"
 
 
 class ImageRemoved(Action):

@@ -164,6 +164,25 @@ class Closed(MainFault):
         self.wait_cut(self.relay.forward, "the relay closed the main channel that it had accepted")
 
 
+class NoSuchDescriptor(Fault):
+    """The main channel is a descriptor that the source does not have: it is refused before any connect()."""
+
+    name = "main-descriptor-unknown"
+    breaks = "the main channel's address"
+    phase = "stream"
+    side = "source"
+
+    def ready(self, transfer: Transfer) -> None:
+        """Name one that was never given (getfd)."""
+        transfer.main = {"type": "fd", "str": "nonesuch"}
+
+    def confirm(self, outcome: Outcome) -> None:
+        """The source says that it has none."""
+        refused = outcome.first("source", "migrate_error", "nonesuch")
+        if refused:
+            self.struck(f"the source traced {refused.data['text']}", refused.t)
+
+
 class NeverAccepted(MainFault):
     """The main channel's listener never accepts and its queue is full: connect() hangs; the user cancels."""
 

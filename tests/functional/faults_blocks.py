@@ -34,6 +34,13 @@ class Blocks(FaultTest):
             self.campaign(disk=disk),
         )
 
+    def test_image_locked_for_the_target(self):
+        """The target cannot have the image, and says so: the source is held, back by `cont` (C-30)."""
+        disk = self.disk()
+        action = ImageLocked(disk.image, "image-locked-for-the-target", cut=False)
+        case = Case(At(Loaded(), action), HELD, ACKNOWLEDGED, after=self.comes_back(disk, action))
+        self.strike([case], self.campaign(disk=disk))
+
     def test_one_of_two_images_locked(self):
         """One of two images is locked when the source wants them back: held all the same (C-30)."""
         disks = [self.disk(), self.disk(index=1)]
