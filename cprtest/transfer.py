@@ -188,7 +188,9 @@ class Transfer:
 
         def settled() -> bool:
             source, target = self.source.run_state(), self.target.run_state()
-            survivor = target if self._reported() == "completed" else source
+            # A source that failed in doubt leaves the guest to the target.
+            left = self._reported() == "completed" or source == "postmigrate"
+            survivor = target if left else source
             if survivor is None:  # gone, so the other side decides, if it still can
                 return (target if survivor is source else source) != "inmigrate"
             return survivor in self._wanted + DEAD_ENDS

@@ -164,21 +164,22 @@ class Closed(MainFault):
         self.wait_cut(self.relay.forward, "the relay closed the main channel that it had accepted")
 
 
-class NoSuchDescriptor(Fault):
-    """The main channel is a descriptor that the source does not have: it is refused before any connect()."""
+class NoSuchProgram(Fault):
+    """The main channel is a program that cannot be started: it is refused at once, without any connect()."""
 
-    name = "main-descriptor-unknown"
+    name = "main-program-missing"
     breaks = "the main channel's address"
     phase = "stream"
     side = "source"
 
     def ready(self, transfer: Transfer) -> None:
-        """Name one that was never given (getfd)."""
-        transfer.main = {"type": "fd", "str": "nonesuch"}
+        """Name one that there is not."""
+        main = {"channel-type": "main", "addr": {"transport": "exec", "args": ["/nonexistent/program"]}}
+        transfer.arguments = {"channels": [main, transfer.channels[1]]}
 
     def confirm(self, outcome: Outcome) -> None:
-        """The source says that it has none."""
-        refused = outcome.first("source", "migrate_error", "nonesuch")
+        """The source says that it could not start it."""
+        refused = outcome.first("source", "migrate_error")
         if refused:
             self.struck(f"the source traced {refused.data['text']}", refused.t)
 

@@ -30,7 +30,7 @@ class MainChannel(FaultTest):
         self.strike(
             [
                 Case(MainRefused(), Expected(error="Failed to connect")),
-                Case(main.NoSuchDescriptor(), Expected(error="nonesuch")),
+                Case(main.NoSuchProgram()),
                 Case(main.Closed()),
                 Case(main.NeverAccepted(), CANCELLED),
             ]

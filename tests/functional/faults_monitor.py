@@ -75,6 +75,7 @@ class Monitor(FaultTest):
                 "migrate-set-capabilities", capabilities=[{"capability": name, "state": state}]
             )
 
+        by_name = {"transport": "socket", "type": "fd", "str": "given-by-getfd"}
         file = {"transport": "file", "filename": "/dev/null", "offset": 0}
         faults = [
             BadArguments("without-main-channel", lambda channels: {"channels": channels[1:]}),
@@ -83,22 +84,14 @@ class Monitor(FaultTest):
             BadArguments("two-main-channels", lambda channels: {"channels": [*channels, channels[0]]}),
             BadArguments("two-cpr-channels", lambda channels: {"channels": [*channels, channels[1]]}),
             BadArguments("neither-uri-nor-channels", lambda _: {}),
+            BadArguments(
+                "main-channel-by-descriptor",
+                lambda channels: {"channels": [{**channels[0], "addr": by_name}, channels[1]]},
+            ),
             BadArguments("uri-only", lambda _: {"uri": "unix:/nowhere"}),
             BadArguments("uri-and-channels", lambda channels: {"uri": "unix:/nowhere", "channels": channels}),
             BadArguments(
                 "file-transport", lambda channels: {"channels": [{**channels[0], "addr": file}, channels[1]]}
-            ),
-            BadArguments(
-                "cpr-channel-by-tcp",
-                lambda channels: {
-                    "channels": [
-                        channels[0],
-                        {
-                            "channel-type": "cpr",
-                            "addr": {"transport": "socket", "type": "inet", "host": "127.0.0.1", "port": "1"},
-                        },
-                    ]
-                },
             ),
             BadArguments(
                 "mode-changed-to-exec",
@@ -113,4 +106,9 @@ class Monitor(FaultTest):
                 capability("postcopy-ram", False),
             ),
         ]
-        self.strike([Case(fault, Expected("refused")) for fault in faults])
+        tcp = {"transport": "socket", "type": "inet", "host": "127.0.0.1", "port": "1"}
+        late = BadArguments(
+            "cpr-channel-by-tcp", lambda channels: {"channels": [channels[0], {**channels[1], "addr": tcp}]}
+        )
+        cases = [Case(fault, Expected("refused")) for fault in faults]
+        self.strike([*cases, Case(late, Expected(error="must be unix"))])
