@@ -31,6 +31,7 @@ class Monitor(FaultTest):
             ]
         )
 
+    @needs("qemu:trace:migration_cpr_stop")
     def test_refused(self):
         """`cont`, `migrate` and hot plug are refused on the way; the transfer completes."""
         refused = [
