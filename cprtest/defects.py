@@ -17,7 +17,7 @@ from cprtest import paths
 
 @dataclass(frozen=True)
 class Defect:
-    """One entry of known-defects.yaml. cases: of tests that are tables of fault cases, which (shell patterns)."""
+    """One entry of known-defects.yaml. cases: fault cases of tests that are tables of them (patterns)."""
 
     id: str
     summary: str

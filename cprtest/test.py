@@ -38,7 +38,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         name = self._testMethodName
-        self._promise = f"{type(self).__name__}.{name}"
+        self.promise = f"{type(self).__name__}.{name}"
         setattr(self, name, self._judged(getattr(self, name)))
         self._bed: TestBed | None = None
 
@@ -97,7 +97,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         """The test method, with known defects told from failures (assets/known-defects.yaml)."""
 
         def judged() -> None:
-            defects = [d for d in self.defects() if not d.cases]
+            defects = [d for d in self.defects() if self.promise not in d.cases]
             try:
                 method()
             except TestCancel:
@@ -118,7 +118,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
 
     def defects(self) -> list[Defect]:
         """The known defects that this test is expected to meet in the QEMU under test."""
-        return [d for d in known_defects() if d.concerns(self._promise, *self._build())]
+        return [d for d in known_defects() if d.concerns(self.promise, *self._build())]
 
     def _build(self) -> tuple[tuple[int, ...], frozenset[str]]:
         build: Features = features(self.bed.qemu.binary)

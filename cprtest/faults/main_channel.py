@@ -150,20 +150,6 @@ class Slow(MainFault):
         )
 
 
-class Closed(MainFault):
-    """The main channel is accepted and closed at once."""
-
-    name = "main-closed-at-once"
-
-    def plan(self, relay: Relay) -> None:
-        """Close it before the first byte."""
-        relay.forward.cut_at = 0
-
-    def strike(self, transfer: Transfer) -> None:
-        """Wait for it."""
-        self.wait_cut(self.relay.forward, "the relay closed the main channel that it had accepted")
-
-
 class NoSuchProgram(Fault):
     """The main channel is a program that cannot be started: it is refused at once, without any connect()."""
 

@@ -26,12 +26,11 @@ class MainChannel(FaultTest):
     """
 
     def test_not_there(self):
-        """The main channel is refused, closed at once, or never accepted (C-06)."""
+        """The main channel is refused, by the address or by the listener, or never accepted (C-06)."""
         self.strike(
             [
                 Case(MainRefused(), Expected(error="Failed to connect")),
                 Case(main.NoSuchProgram()),
-                Case(main.Closed()),
                 Case(main.NeverAccepted(), CANCELLED),
             ]
         )
