@@ -17,6 +17,8 @@ from cprtest import guest as guest_image
 from cprtest import needs
 from cprtest.beside import Beside
 from cprtest.errors import CprError
+from cprtest.exec_transfer import ExecTransfer
+from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.host.runs import Run
@@ -30,7 +32,7 @@ from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
-from cprtest.transfer import ExecTransfer, Fault, Transfer
+from cprtest.transfer import TargetPlan, Transfer
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
@@ -48,6 +50,7 @@ class TestBed:
         self.qemu = qemu
         self.target_qemu = target_qemu
         self.machines: list[Machine] = []
+        self.transfers: list[Transfer] = []
         self.outcomes: list[Outcome] = []
         self.observers: list[Observer] = []
         self._directory = directory
@@ -93,6 +96,7 @@ class TestBed:
         *,
         net: Tap | Sequence[Tap] | None = None,
         disk: Disk | None = None,
+        second_disk: Disk | None = None,
         tools: bool = False,
         vsock: bool = False,
         passthrough: Sequence[str] = (),
@@ -110,7 +114,7 @@ class TestBed:
         taps = [net] if isinstance(net, Tap) else net or []
         nets = [replace(tap, cpr=features(self.qemu.binary).has("tap-cpr")) for tap in taps]
         tools_disk = ToolsDisk(installed.guest_image().tools) if tools else None
-        devices = tuple(device for device in (*nets, disk, tools_disk) if device is not None)
+        devices = tuple(device for device in (*nets, disk, second_disk, tools_disk) if device is not None)
         for tap in nets:
             address = f"{HOST_ADDRESS.format(tap.index)}/24"
             self.network.tap(tap.ifname, queues=tap.netdev_queues, address=address)
@@ -144,26 +148,41 @@ class TestBed:
         has the guest the source is ended, as management software would do, unless `keep_source`. `guest`
         follows the survivor.
         """
-        number = len(self.outcomes) + 1
+        number = len(self.transfers) + 1
         directory = self._directory if number == 1 else self._directory / f"transfer-{number}"
         source = guest.machine
         source.qmp.actor = "source"
-        for observer in self.observers:
-            observer.arm(source)
         scratch = self._scratch / str(number)
 
-        def start_target(extra: list[str], fds: list[int]) -> Machine:
-            return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
+        def start_target(plan: TargetPlan) -> Machine:
+            return self._start(
+                self.target_qemu,
+                plan.spec,
+                directory,
+                "target",
+                extra=plan.extra,
+                pass_fds=plan.fds,
+                prefix=plan.prefix,
+            )
 
-        def exec_target(extra: list[str], _fds: list[int]) -> Machine:
+        def exec_target(plan: TargetPlan) -> Machine:
             target = Execed(
-                self.target_qemu.binary, guest.spec, directory, source=source, scratch=scratch, extra=extra
+                self.target_qemu.binary,
+                plan.spec,
+                directory,
+                source=source,
+                scratch=scratch,
+                extra=plan.extra,
             )
             self.machines.append(target)
             return target
 
         kind, start = (ExecTransfer, exec_target) if mode == "cpr-exec" else (Transfer, start_target)
-        outcome = kind(source, start, directory, scratch, self.observers).run(fault)
+        transfer = kind(source, start, guest.spec, directory, scratch, observers=self.observers)
+        if self._network is not None:
+            transfer.open_socket = self._network.open_socket
+        self.transfers.append(transfer)
+        outcome = transfer.run(fault)
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)
@@ -179,11 +198,11 @@ class TestBed:
         self._cleanups.callback(beside.join)
         return beside
 
-    def disk(self, size_mib: int = 64, format: str = "raw") -> Disk:
+    def disk(self, size_mib: int = 64, format: str = "raw", index: int = 0) -> Disk:
         """A fresh disk for the guest, an image file in the work directory. size_mib: MiB."""
-        image = self._workdir / f"disk.{format}"
+        image = self._workdir / f"disk{index or ''}.{format}"
         self._qemu_img("create", "-q", "-f", format, str(image), f"{size_mib}M")
-        return Disk(image, format)
+        return Disk(image, format, index)
 
     def check_image(self, disk: Disk) -> None:
         """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""
@@ -213,6 +232,7 @@ class TestBed:
         *,
         extra: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        prefix: Sequence[str] = (),
         observers: Sequence[Observer] | None = None,
     ) -> Machine:
         seeing = self.observers if observers is None else observers
@@ -224,7 +244,7 @@ class TestBed:
             actor=actor,
             extra=extra,
             pass_fds=[*pass_fds, *(fd for _, fds in prefixes for fd in fds)],
-            prefix=[word for words, _ in prefixes for word in words],
+            prefix=[*(word for words, _ in prefixes for word in words), *prefix],
             popen=self._network.namespace.popen if self._network else subprocess.Popen,
             environment={MUTANT: qemu.mutant} if qemu.mutant else {},
         )

@@ -5,9 +5,11 @@ The only thing that may turn a failure into anything but a failure: a test named
 the signature named there on a version named there.
 """
 
+import fnmatch
 import functools
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from cprtest import paths
@@ -15,7 +17,7 @@ from cprtest import paths
 
 @dataclass(frozen=True)
 class Defect:
-    """One entry of known-defects.yaml."""
+    """One entry of known-defects.yaml. cases: fault cases of tests that are tables of them (patterns)."""
 
     id: str
     summary: str
@@ -23,6 +25,11 @@ class Defect:
     versions: tuple[tuple[int, ...], tuple[int, ...]]
     signature: str
     lacks: str | None
+    cases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def covers(self, test: str, case: str) -> bool:
+        """Whether the fault case `case` of `test` may be expected to fail."""
+        return any(fnmatch.fnmatchcase(case, pattern) for pattern in self.cases.get(test, ()))
 
     def concerns(self, test: str, version: tuple[int, ...], features: frozenset[str]) -> bool:
         """Whether `test` on a QEMU of `version` with `features` is expected to fail."""
@@ -45,10 +52,11 @@ def known_defects() -> tuple[Defect, ...]:
         Defect(
             id=e["id"],
             summary=e["summary"],
-            tests=tuple(_list(e["test"])),
+            tests=(*_list(e.get("test", [])), *e.get("cases", {})),
             versions=(_version(e["versions"][0]), _version(e["versions"][1])),
             signature="|".join(_list(e["signature"])),
             lacks=e.get("lacks"),
+            cases=e.get("cases", {}),
         )
         for e in entries
     )

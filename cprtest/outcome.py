@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cprtest.machine.process import Machine
+from cprtest.timeline.event import Event
 from cprtest.timeline.timeline import Timeline, tag
 
 # survivor -> status
@@ -31,6 +32,10 @@ class Outcome:
     reported: str
     error: str
     messages: dict[str, str]
+    refusal: str = ""
+    """Why `migrate` itself was refused, in QEMU's words."""
+    begun: int = 0
+    """ns: when the transfer began."""
     checks: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
     known_defect: str | None = None
@@ -47,6 +52,25 @@ class Outcome:
     def assert_rolled_back(self) -> None:
         """The source has the guest again, the target does not, and QEMU reports a failure."""
         self._assert("source", "failed", "cancelled")
+
+    def first(self, actor: str, name: str, text: str = "") -> Event | None:
+        """The first event `name` of `actor` whose text contains `text`."""
+        events = (e for e in self.timeline.events if e.actor == actor and e.name == name)
+        return next((e for e in events if text in str(e.data.get("text", ""))), None)
+
+    def rollback_ns(self, since: int | None) -> int | None:
+        """ns from `since` (a fault's strike) until the source resumed the guest; None if it did not."""
+        resumed = [e.t for e in self.timeline.events if e.actor == "source" and e.name == "RESUME"]
+        return resumed[-1] - since if resumed and since is not None else None
+
+    def assert_refused(self) -> None:
+        """`migrate` was refused, and the source has run the guest all the time."""
+        stopped = any(e.actor == "source" and e.name == "STOP" for e in self.timeline.events)
+        if self.survivor != "source" or stopped or not self.refusal:
+            reached = tag(self.timeline.last() or "stop")
+            raise AssertionError(
+                f"migrate should be refused before anything happens; {self.describe()} {reached}"
+            )
 
     def _assert(self, survivor: str, *reported: str) -> None:
         message = ""

@@ -4,52 +4,59 @@
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cprtest.errors import CprError
+from cprtest.faults.fault import Fault, NotStruck
+from cprtest.faults.relay import Relay, unix_connection, unix_listener
 from cprtest.limits import wait_until
-from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.qmp import CommandFailed
-from cprtest.machine.spec import channel, incoming
+from cprtest.machine.spec import GuestSpec, channel, incoming
 from cprtest.observe.observer import Observer
 from cprtest.observe.trace import read_trace
 from cprtest.outcome import Outcome
 from cprtest.timeline.agreement import Disagreement, disagreements
+from cprtest.timeline.event import Event
 from cprtest.timeline.timeline import Timeline
 
 _ENDED = ("completed", "failed", "cancelled")
 
 
-class Fault(Protocol):
-    """A failure to inject (cprtest/faults): name, the phase and side in which it strikes."""
+@dataclass
+class TargetPlan:
+    """The target that is going to be started; a fault may change it.
 
-    name: str
-    phase: str
-    side: str
+    spec: its guest. extra: further options. fds: descriptors it inherits. prefix: words before its command
+    line, a program that ends by becoming QEMU.
+    """
 
-    def prepare(self, transfer: "Transfer") -> None:
-        """What has to be done before `migrate`."""
-
-    def strike(self, transfer: "Transfer") -> None:
-        """What has to be done after `migrate` has returned."""
+    spec: GuestSpec
+    extra: list[str]
+    fds: list[int]
+    prefix: list[str] = field(default_factory=list)
 
 
 class Transfer:
     """A cpr-transfer of the guest on `source` to a new QEMU, step by step.
 
-    `start_target` makes the target: it is given the incoming options, descriptors to pass on and
-    returns the machine. `scratch` is a directory for the sockets of this transfer, with a short path.
+    `start_target` makes the target. `scratch` is a directory for the sockets of this transfer, with a short
+    path.
     """
+
+    target: Machine
 
     def __init__(
         self,
         source: Machine,
-        start_target: Callable[[list[str], list[int]], Machine],
+        start_target: Callable[[TargetPlan], Machine],
+        spec: GuestSpec,
         directory: Path,
         scratch: Path,
+        *,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.source = source
@@ -57,72 +64,119 @@ class Transfer:
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
-        self.target, self.channels = self._prepare(start_target, scratch)
+        self.scratch = scratch
+        self._start_target = start_target
+        self.open_socket: Callable[[int, int], socket.socket] = socket.socket
+        """How to make a socket where both QEMUs have their network."""
+        self._relays: list[Relay] = []
+        self.plan = self._planned(spec)
+        self.arguments: dict[str, Any] | None = None
+        """What a fault wants `migrate` to be given."""
 
-    def _prepare(
-        self, start_target: Callable[[list[str], list[int]], Machine], scratch: Path
-    ) -> tuple[Machine, list[dict[str, Any]]]:
-        """Start the target; it, and the channels that the source is to use."""
+    def _planned(self, spec: GuestSpec) -> TargetPlan:
         # The target gets the cpr socket already listening, so the source can connect at once, and its
         # path serves the source alone. The main socket it makes itself before it closes the cpr channel.
-        cpr_path = scratch / "cpr"
-        main_path = scratch / "main"
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(cpr_path))
-            listener.listen(1)
-            fd = listener.fileno()
-            channels = [
-                channel("cpr", {"type": "fd", "str": str(fd)}),
-                channel("main", {"type": "unix", "path": str(main_path)}),
-            ]
-            target = start_target(incoming(channels), [fd])
-        return target, [
-            channel("main", {"type": "unix", "path": str(main_path)}),
-            channel("cpr", {"type": "unix", "path": str(cpr_path)}),
-        ]
+        self._listener = unix_listener(str(self.scratch / "cpr"), 1)
+        fd = self._listener.fileno()
+        self.main = {"type": "unix", "path": str(self.scratch / "main")}
+        self.cpr = {"type": "unix", "path": str(self.scratch / "cpr")}
+        target = [channel("cpr", {"type": "fd", "str": str(fd)}), channel("main", self.main)]
+        return TargetPlan(spec, incoming(target), [fd])
+
+    def _started_target(self) -> Machine:
+        with self._listener:
+            return self._start_target(self.plan)
 
     def _parameters(self) -> dict[str, Any]:
         """Migration parameters of the source."""
         return {"mode": "cpr-transfer"}
 
+    @property
+    def channels(self) -> list[dict[str, Any]]:
+        """Where the source connects to, as `migrate` takes it."""
+        return [channel("main", self.main), channel("cpr", self.cpr)]
+
+    def relay(self, kind: str) -> Relay:
+        """Put a relay into the channel `kind` (main or cpr). To be called before the target is started."""
+        address = {"main": self.main, "cpr": self.cpr}[kind]
+        connect = unix_connection(address["path"])
+        address["path"] += "-relay"
+        return self._relayed(kind, unix_listener(address["path"]), connect)
+
+    def relay_by_tcp(self) -> Relay:
+        """A relay into the main channel to which the source connects by TCP, in the test's own namespace."""
+        listener = self.open_socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(4)
+        connect = unix_connection(self.main["path"])
+        port = str(listener.getsockname()[1])
+        self.main = {"type": "inet", "host": "127.0.0.1", "port": port}
+        return self._relayed("main", listener, connect)
+
+    def _relayed(self, kind: str, listener: socket.socket, connect: Callable[[], socket.socket]) -> Relay:
+        made = Relay(kind, listener, connect)
+        self._relays.append(made)
+        made.start()
+        return made
+
     def run(self, fault: Fault | None = None) -> Outcome:
         """Hand the guest over, wait until everything has settled, and say how it ended.
 
-        Raises Disagreement when the observers contradict each other.
+        Raises NotStruck when the fault did not strike, Disagreement when the observers contradict each other.
         """
+        fault = fault or Fault()
+        try:
+            outcome = self._run(fault)
+        finally:
+            fault.undo(self)
+            for relay in self._relays:
+                relay.close()
+        if fault.name:
+            fault.confirm(outcome)
+            if fault.struck_at is not None:
+                outcome.timeline.add(
+                    Event(fault.struck_at, fault.side, "fault", fault.name, phase=fault.phase)
+                )
+                outcome.timeline.write(self.directory)
+            outcome.faults.append({**fault.about(), "rollback_ns": outcome.rollback_ns(fault.struck_at)})
+            outcome.write()
+            if fault.struck_at is None:
+                raise NotStruck(f"the fault {fault.name} did not strike; {outcome.describe()}")
+        contradictions = disagreements(outcome.timeline.events)
+        said = "\n".join(contradictions)
+        outcome.checks.append({"name": "observers agree", "ok": not contradictions, "message": said})
+        outcome.write()
+        if contradictions:
+            raise Disagreement(f"observers disagree: {said}; evidence in {self.directory}")
+        return outcome
+
+    def _run(self, fault: Fault) -> Outcome:
         source = self.source
-        source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
-        source.qmp.command("migrate-set-parameters", **self._parameters())
         # A guest that was paused has to arrive paused: then that is what "has the guest" means.
         self._wanted = ("running",) if source.run_state() == "running" else ("paused", "suspended")
         self._since = len(source.qmp.events)
         self._start = time.monotonic_ns()
         for observer in self.observers:
+            observer.arm(source)
+        fault.arm(self)
+        self.target = self._started_target()
+        source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        source.qmp.command("migrate-set-parameters", **self._parameters())
+        for observer in self.observers:
             observer.begin(source, self.target)
+        fault.ready(self)
         refusal = ""
-        if fault:
-            fault.prepare(self)
         try:
-            source.qmp.command("migrate", channels=self.channels, seconds=60)
+            arguments = {"channels": self.channels} if self.arguments is None else self.arguments
+            source.qmp.command("migrate", seconds=60, **arguments)
         except CommandFailed as error:
             refusal = str(error)
-        if fault and not refusal:
-            fault.strike(self)
+        fault.strike(self)
         if not refusal:
             wait_until("the transfer to end", self._ended, 30, self._progress)
+        fault.undo(self)
         self._settle()
-        outcome = self._outcome(refusal)
-        contradictions = disagreements(outcome.timeline.events)
-        said = "\n".join(contradictions)
-        outcome.checks.append({"name": "observers agree", "ok": not contradictions, "message": said})
-        outcome.write()
-        if fault:
-            about = {"name": fault.name, "phase": fault.phase, "side": fault.side, "struck": not refusal}
-            outcome.faults.append(about)
-            outcome.write()
-        if contradictions:
-            raise Disagreement(f"observers disagree: {said}; evidence in {self.directory}")
-        return outcome
+        return self._outcome(refusal)
 
     def _reported(self) -> str:
         """The last migration status that the source announced."""
@@ -133,7 +187,12 @@ class Transfer:
         return self._reported() in _ENDED or self.source.exit() is not None
 
     def _progress(self) -> str:
-        states = {m.actor: m.run_state() for m in (self.source, self.target)}
+        states = {}
+        for m in (self.source, self.target):
+            try:
+                states[m.actor] = m.run_state()
+            except CprError as error:  # a fault may have stopped it
+                states[m.actor] = str(error)
         return f"status {self._reported()}, run states {states}"
 
     def _settle(self) -> None:
@@ -141,13 +200,16 @@ class Transfer:
 
         def settled() -> bool:
             source, target = self.source.run_state(), self.target.run_state()
-            survivor = target if self._reported() == "completed" else source
+            # A source that failed in doubt leaves the guest to the target.
+            left = self._reported() == "completed" or source == "postmigrate"
+            survivor = target if left else source
             if survivor is None:  # gone, so the other side decides, if it still can
                 return (target if survivor is source else source) != "inmigrate"
             return survivor in self._wanted + DEAD_ENDS
 
         try:
-            wait_until("both sides to settle", settled, 10)
+            # A target whose source was killed may wait for the rest for ever.
+            wait_until("both sides to settle", settled, 10 if self.source.run_state() else 1)
         except CprError:
             pass  # the outcome tells what was there instead
 
@@ -179,45 +241,12 @@ class Transfer:
             reported=info.get("status", self._reported()),
             error=info.get("error-desc", refusal),
             messages={m.actor: m.gone() or "" for m in machines},
+            refusal=refusal,
+            begun=self._start,
         )
         timeline.write(self.directory)
         outcome.write()
         return outcome
-
-
-class ExecTransfer(Transfer):
-    """A cpr-exec: the source's process becomes the new QEMU. `start_target` makes an Execed.
-
-    There is one process: `target` is what it is after execve. The device state goes through a file.
-    """
-
-    target: Execed
-
-    def _prepare(
-        self, start_target: Callable[[list[str], list[int]], Machine], scratch: Path
-    ) -> tuple[Machine, list[dict[str, Any]]]:
-        address = {"transport": "file", "filename": str(scratch / "state"), "offset": 0}
-        channels = [{"channel-type": "main", "addr": address}]
-        return start_target(incoming(channels), []), channels
-
-    def _parameters(self) -> dict[str, Any]:
-        return {"mode": "cpr-exec", "cpr-exec-command": self.target.argv}
-
-    def _reported(self) -> str:
-        # The last words of a monitor may be lost in execve. The new one speaks after success only.
-        return "completed" if self.target.qmp.is_ready else super()._reported()
-
-    def _settle(self) -> None:
-        def replaced() -> bool:
-            return self.target.qmp.is_ready or self._reported() == "failed" or self.source.exit() is not None
-
-        if self._reported() == "completed":
-            wait_until(
-                "the new QEMU to greet", replaced, 20, lambda: f"its log ends: {self.source.last_words()}"
-            )
-        if self.target.qmp.is_ready:
-            self.target.take_over()
-        super()._settle()
 
 
 def _build(machine: Machine) -> str:

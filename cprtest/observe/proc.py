@@ -121,3 +121,27 @@ def locks(pid: int) -> dict[str, int]:
         except OSError:  # closed meanwhile
             continue
     return dict(found)
+
+
+def threads(pid: int) -> Counter[str]:
+    """How many threads of each name the process has, but for QEMU's pool workers, which come and go."""
+    found: Counter[str] = Counter()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            name = (task / "comm").read_text().strip()
+        except OSError:  # it ended meanwhile
+            continue
+        if name != "worker":
+            found[name] += 1
+    return found
+
+
+def shared_memory(pid: int) -> Counter[str]:
+    """KiB that the process has mapped of each memfd, by the memfd's name."""
+    found: Counter[str] = Counter()
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        area, _, rest = line.partition(" ")
+        if "/memfd:" in rest:
+            start, end = (int(edge, 16) for edge in area.split("-"))
+            found[rest.partition("/memfd:")[2].split()[0]] += (end - start) >> 10
+    return found

@@ -59,6 +59,10 @@ class Timeline:
         reached = [name for name in self.order() if name not in ("rollback", "complete")]
         return reached[-1] if reached else None
 
+    def add(self, event: Event) -> None:
+        """Put one more event in its place in time."""
+        self.events = sorted([*self.events, place(event, self.phases)], key=lambda e: e.t)
+
     def between(self, start: str, end: str) -> int | None:
         """ns from the start of phase `start` to the end of phase `end`; None if one did not happen."""
         if start not in self.phases or end not in self.phases:

@@ -50,3 +50,28 @@ class DiskData:
         return self._guest.run(
             f"dd if={_DISK} {self._blocks} iflag=direct 2>/dev/null | sha256sum", seconds=30
         ).split()[0]
+
+
+class SmallData:
+    """A little random data in memory and, the same, on the first disk: one command a check, for many checks.
+
+    disk: whether the guest has a disk.
+    """
+
+    def __init__(self, guest: Guest, *, disk: bool = True) -> None:
+        self._guest = guest
+        copy = f"dd if=/run/small of={_DISK} bs=64k oflag=direct conv=fsync 2>/dev/null && " if disk else ""
+        self._write = (
+            f"dd if=/dev/urandom of=/run/small bs=64k count=4 2>/dev/null && {copy}sha256sum </run/small"
+        )
+        read = f"dd if={_DISK} bs=64k count=4 iflag=direct 2>/dev/null" if disk else "cat /run/small"
+        self._read = f"sha256sum </run/small && {read} | sha256sum"
+        self._hash = guest.run(self._write).split()[0]
+
+    def check(self) -> None:
+        """Raises AssertionError if memory or disk do not hold what was written last; then writes anew."""
+        memory, disk, written = self._guest.run(f"{self._read} && {self._write}").split("\n")
+        for name, line in (("memory", memory), ("disk", disk)):
+            if line.split()[0] != self._hash:
+                raise AssertionError(f"guest {name}: SHA-256 is {line.split()[0]}, was {self._hash}")
+        self._hash = written.split()[0]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Many fault cases on one guest: what one leaves is where the next begins.
+
+A source that rolled back hands its guest over once more, without a fault; the target is the next case's
+source. So every case proves that the next transfer succeeds, and a roll-back is repeated on the same guest.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cprtest.aftermath import Aftermath, Expected, Floor
+from cprtest.bed import TestBed
+from cprtest.errors import CprError
+from cprtest.faults.fault import Fault
+from cprtest.guest.guest import Guest
+from cprtest.machine.features import features
+from cprtest.workloads.data import SmallData
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault and how it has to end. needs: features of the QEMU without which the fault cannot strike.
+
+    before: what is done to the guest first. after: what is asserted of the guest, before its data is.
+    """
+
+    fault: Fault
+    expected: Expected = field(default_factory=Expected)
+    needs: tuple[str, ...] = ()
+    before: Callable[[Guest], object] | None = None
+    after: Callable[[Guest], object] | None = None
+
+    @property
+    def name(self) -> str:
+        """The case's name is its fault's."""
+        return self.fault.name
+
+
+@dataclass
+class CaseResult:
+    """What became of a case: PASS, FAIL, ERROR, WARN (a known defect) or SKIP; seconds of wall-clock time."""
+
+    name: str
+    status: str
+    message: str = ""
+    seconds: float = 0.0
+    rollback_ms: float | None = None
+    evidence: str = ""
+    directory: str = ""
+    known_defect: str | None = None
+
+
+class Campaign:
+    """Runs cases one after the other. boot: makes a guest in a bed that has none.
+
+    followed: whether each case that was rolled back is followed by a transfer that has to succeed.
+    """
+
+    def __init__(
+        self,
+        bed: TestBed,
+        boot: Callable[[], Guest],
+        directory: Path,
+        *,
+        disk: bool = True,
+        followed: bool = True,
+    ) -> None:
+        self._bed = bed
+        self._boot = boot
+        self._file = directory / "cases.json"
+        self._disk = disk
+        self._followed = followed
+        self._guest: Guest | None = None
+        self._data: SmallData | None = None
+        self.results: list[CaseResult] = []
+
+    def run(self, cases: Sequence[Case]) -> list[CaseResult]:
+        """Run `cases`; none keeps the next from running."""
+        for case in cases:
+            self.results.append(self._one(case))
+            self._write()
+        return self.results
+
+    def transfer(self, fault: Fault | None = None) -> Any:
+        """One transfer of the campaign's guest, as a case would make it."""
+        guest, _ = self._ready()
+        return self._bed.transfer(guest, fault=fault)
+
+    def _one(self, case: Case) -> CaseResult:
+        offered = features(self._bed.qemu.binary)
+        lacking = [word for word in case.needs if not offered.has(word)]
+        if lacking:
+            return CaseResult(case.name, "SKIP", f"this QEMU has no {', '.join(lacking)}")
+        result = CaseResult(case.name, "PASS")
+        start = time.monotonic()
+        transfers = len(self._bed.outcomes)
+        try:
+            self._strike(case)
+        except AssertionError as failure:
+            result.status, result.message = "FAIL", self._describe(failure)
+        except (CprError, OSError, ValueError) as error:
+            result.status, result.message = "ERROR", self._describe(error)
+        if result.status != "PASS" or case.expected.ends == "lost":
+            self._restart()
+        result.seconds = round(time.monotonic() - start, 2)
+        for outcome in self._bed.outcomes[transfers : transfers + 1]:
+            result.directory = outcome.directory.name
+            for fault in outcome.faults:
+                result.evidence = fault["evidence"]
+                result.rollback_ms = fault["rollback_ns"] / 1e6 if fault["rollback_ns"] else None
+        return result
+
+    def _describe(self, failure: BaseException) -> str:
+        """The failure, and how both QEMUs of the last transfer are."""
+        last = self._bed.transfers[-1:]
+        ends = [f"{m.actor} {m.gone() or m.last_words()}" for t in last for m in (t.source, t.target)]
+        return "\n".join([f"{type(failure).__name__}: {failure}", *ends])
+
+    def _strike(self, case: Case) -> None:
+        guest, data = self._ready()
+        if case.before:
+            case.before(guest)
+        floor = Floor.of(guest.machine)
+        outcome = self._bed.transfer(guest, fault=case.fault)
+        outcome.checks.append({"name": case.name, "ok": True, "message": ""})
+        after = case.after
+        checks: list[Callable[[], object]] = [*([lambda: after(guest)] if after else []), data.check]
+        try:
+            Aftermath(case.expected, floor, checks).judge(outcome)
+            if self._followed and outcome.survivor != "target" and case.expected.ends != "lost":
+                self._next_succeeds(guest, data)
+        except (AssertionError, CprError) as failure:
+            outcome.checks[-1].update(ok=False, message=str(failure))
+            raise
+        finally:
+            outcome.write()
+
+    def _next_succeeds(self, guest: Guest, data: SmallData) -> None:
+        """The transfer after one that failed completes (C-31)."""
+        try:
+            self._bed.transfer(guest).assert_completed()
+            data.check()
+        except (AssertionError, CprError) as failure:
+            raise AssertionError(f"the transfer after the one that failed: {failure}") from failure
+
+    def _ready(self) -> tuple[Guest, SmallData]:
+        """The guest, booted if there is none."""
+        if self._guest is None or self._data is None:
+            self._guest = self._boot()
+            self._data = SmallData(self._guest, disk=self._disk)
+        return self._guest, self._data
+
+    def _restart(self) -> None:
+        """After a failure nothing is known of the guest: the next case gets a fresh one."""
+        for machine in self._bed.machines:
+            machine.kill()
+        self._guest = self._data = None
+
+    def _write(self) -> None:
+        self._file.write_text(json.dumps([asdict(result) for result in self.results], indent=1) + "\n")

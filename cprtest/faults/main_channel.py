@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The main channel: not there, never answered, cut, changed or stalled at a byte."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from cprtest.faults.fault import Fault
+from cprtest.faults.relay import Relay, unix_listener
+from cprtest.limits import wait_until
+
+if TYPE_CHECKING:
+    from cprtest.faults.relay import Way
+    from cprtest.outcome import Outcome
+    from cprtest.transfer import Transfer
+
+
+class MainFault(Fault):
+    """A fault of the main channel that lies in a relay."""
+
+    phase = "stream"
+    side = "source"
+    breaks = "the main channel"
+
+    relay: Relay
+    tcp = False
+
+    def by_tcp(self, *, reset: bool = False) -> Self:
+        """The same for a channel by TCP. reset: cut by RST."""
+        self.tcp, self._reset = True, reset
+        self.name += "-tcp" + ("-reset" if reset else "")
+        return self
+
+    _reset = False
+
+    def arm(self, transfer: Transfer) -> None:
+        """Put a relay into the channel."""
+        self.relay = transfer.relay_by_tcp() if self.tcp else transfer.relay("main")
+        self.relay.reset = self._reset
+        self.plan(self.relay)
+
+    def plan(self, relay: Relay) -> None:
+        """Tell the relay what to do."""
+
+    def wait_cut(self, way: Way, evidence: str) -> None:
+        """Wait until the relay has cut."""
+        way.wait_reached()
+        self.struck(evidence, way.reached_at)
+
+
+class Recorded(MainFault):
+    """Nothing is broken: what goes through is recorded, so that other faults know where sections begin."""
+
+    name = "recorded"
+
+    def confirm(self, outcome: Outcome) -> None:
+        """Something went through."""
+        if self.relay.forward.passed:
+            self.struck(f"{self.relay.forward.passed} bytes went through", outcome.begun)
+
+
+class Cut(MainFault):
+    """The main channel is cut after `count` bytes of it. back: of the way back to the source."""
+
+    def __init__(self, count: int, *, back: bool = False, name: str = "") -> None:
+        self.name = f"main-{'back-' if back else ''}cut-{name or f'after-{count}'}"
+        self._count = count
+        self._back = back
+
+    def plan(self, relay: Relay) -> None:
+        """Cut at that byte."""
+        way = relay.back if self._back else relay.forward
+        way.cut_at = self._count
+
+    def strike(self, transfer: Transfer) -> None:
+        """Wait for the cut."""
+        way = self.relay.back if self._back else self.relay.forward
+        self.wait_cut(way, f"the relay cut the {way.name} after {self._count} bytes")
+
+
+class Changed(MainFault):
+    """Bytes `at` and following are replaced by `by` (inverted if None): what the target loads is garbage."""
+
+    def __init__(self, at: int, by: bytes | None = None, *, name: str = "") -> None:
+        self.name = f"main-changed-{name or f'at-{at}'}"
+        self._at = at
+        self._by = by
+
+    def plan(self, relay: Relay) -> None:
+        """Change it on the way."""
+        length = 1 if self._by is None else len(self._by)
+
+        def change(position: int, data: bytes, fds: list[int]) -> tuple[bytes, list[int]]:
+            start, end = max(self._at, position), min(self._at + length, position + len(data))
+            if start >= end:
+                return data, fds
+            changed = bytearray(data)
+            for n in range(start, end):
+                changed[n - position] = (
+                    changed[n - position] ^ 0xFF if self._by is None else self._by[n - self._at]
+                )
+            self.struck(f"byte {start} of the main channel was changed")
+            return bytes(changed), fds
+
+        relay.forward.edit = change
+
+
+class Stalled(MainFault):
+    """The main channel stands still after `count` bytes; the user cancels."""
+
+    def __init__(self, count: int, *, name: str = "") -> None:
+        self.name = f"main-stalled-{name or f'after-{count}'}-cancelled"
+        self._count = count
+
+    def plan(self, relay: Relay) -> None:
+        """Stand still there."""
+        relay.forward.hold_at = self._count
+
+    def strike(self, transfer: Transfer) -> None:
+        """Cancel when it stands."""
+        self.relay.forward.wait_reached()
+        self.struck(f"the main channel stood after {self._count} bytes", self.relay.forward.reached_at)
+        transfer.source.qmp.command("migrate_cancel")
+
+    def undo(self, transfer: Transfer) -> None:
+        """Let what is left go, or end."""
+        if hasattr(self, "relay"):
+            self.relay.cut()
+
+
+class Slow(MainFault):
+    """The main channel is slow: `block` bytes at a time, with `pace` seconds before each."""
+
+    def __init__(self, block: int, pace: float) -> None:
+        self.name = f"main-slow-{block}"
+        self._block = block
+        self._pace = pace
+
+    def plan(self, relay: Relay) -> None:
+        """Slow it down."""
+        relay.forward.block, relay.forward.pace = self._block, self._pace
+
+    def confirm(self, outcome: Outcome) -> None:
+        """It took as long as it had to."""
+        self.struck(
+            f"{self.relay.forward.passed} bytes went through in blocks of {self._block}", outcome.begun
+        )
+
+
+class NoSuchProgram(Fault):
+    """The main channel is a program that cannot be started: it is refused at once, without any connect()."""
+
+    name = "main-program-missing"
+    breaks = "the main channel's address"
+    phase = "stream"
+    side = "source"
+
+    def ready(self, transfer: Transfer) -> None:
+        """Name one that there is not."""
+        main = {"channel-type": "main", "addr": {"transport": "exec", "args": ["/nonexistent/program"]}}
+        transfer.arguments = {"channels": [main, transfer.channels[1]]}
+
+    def confirm(self, outcome: Outcome) -> None:
+        """The source says that it could not start it."""
+        refused = outcome.first("source", "migrate_error")
+        if refused:
+            self.struck(f"the source traced {refused.data['text']}", refused.t)
+
+
+class NeverAccepted(MainFault):
+    """The main channel's listener never accepts and its queue is full: connect() hangs; the user cancels."""
+
+    name = "main-never-accepted-cancelled"
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def arm(self, transfer: Transfer) -> None:
+        """Nothing: the target's own listener is not used."""
+
+    def ready(self, transfer: Transfer) -> None:
+        """A listener whose queue is full (unix(7): connect() waits)."""
+        path = transfer.main["path"] = str(transfer.scratch / "full")
+        self._sockets.append(unix_listener(path, 0))
+        filler = socket.socket(socket.AF_UNIX)
+        filler.connect(path)
+        self._sockets.append(filler)
+
+    def strike(self, transfer: Transfer) -> None:
+        """Cancel while a thread of the source hangs in connect()."""
+        pid = transfer.source.pid
+        wait_until("the source to hang in connect()", lambda: _hangs_in_connect(pid), 10)
+        self.struck("a thread of the source waits in unix_stream_connect()")
+        transfer.source.qmp.command("migrate_cancel")
+
+    def undo(self, transfer: Transfer) -> None:
+        """Nobody listens any more: the thread gets its error."""
+        for sock in self._sockets:
+            sock.close()
+
+
+def _hangs_in_connect(pid: int) -> bool:
+    """A thread is in connect(): system call 42 on x86-64 (proc_pid_syscall(5)), or says so by its name."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            if (task / "syscall").read_text().split()[0] == "42":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def section_boundaries(stream: bytes) -> list[int]:
+    """Positions at which a section of a migration stream begins, or what is before the first.
+
+    From the stream's own footers: 0x7e and the section's number, after which another section begins
+    (migration/savevm.c, migration/migration.h of QEMU).
+    """
+    starts = [found.end() for found in re.finditer(rb"\x7e\x00\x00\x00[\x00-\x7f](?=[\x00-\x08])", stream)]
+    return [0, 4, 8, *(start for start in starts if start > 8)]

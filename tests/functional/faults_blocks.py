@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Images that the source cannot have back, or cannot flush: the guest does not run without them (C-30)."""
+
+import hashlib
+
+from cprtest.aftermath import Expected
+from cprtest.campaign import Case
+from cprtest.errors import CprError
+from cprtest.faults.blocks import FlushFails, ImageLocked, ImageRemoved
+from cprtest.faults.stations import At, Loaded, Streaming
+from cprtest.faulttest import FaultTest
+from cprtest.needs import needs
+
+HELD = Expected("held", ("failed",), "cannot be activated|lock")
+ACKNOWLEDGED = ("trace:migration_cpr_commit",)
+DIRTY = "dd if=/dev/urandom of=/dev/vda bs=64k seek=100 count=1 oflag=direct 2>/dev/null"
+
+
+@needs("qemu:cpr-transfer")
+class Blocks(FaultTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_image_locked(self):
+        """The image is locked when the source wants it back: held, nothing written, back by `cont` (C-30)."""
+        disk = self.disk()
+        actions = [ImageLocked(disk.image), ImageLocked(disk.image)]
+        self.strike(
+            [
+                Case(At(Streaming(), actions[0]), HELD, after=self.comes_back(disk, actions[0])),
+                Case(At(Loaded(), actions[1]), HELD, ACKNOWLEDGED, after=self.comes_back(disk, actions[1])),
+            ],
+            self.campaign(disk=disk),
+        )
+
+    def test_image_locked_for_the_target(self):
+        """The target cannot have the image, and says so: the source is held, back by `cont` (C-30)."""
+        disk = self.disk()
+        action = ImageLocked(disk.image, "image-locked-for-the-target", cut=False)
+        case = Case(At(Loaded(), action), HELD, ACKNOWLEDGED, after=self.comes_back(disk, action))
+        self.strike([case], self.campaign(disk=disk))
+
+    def test_one_of_two_images_locked(self):
+        """One of two images is locked when the source wants them back: held all the same (C-30)."""
+        disks = [self.disk(), self.disk(index=1)]
+        for number, name in enumerate(("first", "second")):
+            action = ImageLocked(disks[number].image, f"{name}-image-locked")
+            case = Case(At(Streaming(), action), HELD, after=self.comes_back(disks[number], action))
+            self.strike([case], self.campaign(disk=disks[0], second_disk=disks[1]))
+            self.bed.transfers[-1].target.quit()
+
+    def test_image_removed(self):
+        """The image's name is gone when the source wants it back: it has the file open, and goes on."""
+        disk = self.disk()
+        self.strike([Case(At(Streaming(), ImageRemoved(disk.image)))], self.campaign(disk=disk))
+
+    def test_flush_fails(self):
+        """A disk that cannot be flushed at the stop ends the transfer at once; the guest runs on."""
+        fault = FlushFails()
+
+        def before(guest):
+            fault.install(guest.machine.qmp)
+            guest.run(DIRTY)
+
+        self.strike([Case(fault, before=before)])
+
+    def comes_back(self, disk, action):
+        def after(guest):
+            before = hashlib.sha256(disk.image.read_bytes()).hexdigest()
+            with self.assertRaises(CprError):
+                guest.machine.qmp.command("cont")
+            self.assertEqual(guest.machine.run_state(), "io-error")
+            self.assertEqual(hashlib.sha256(disk.image.read_bytes()).hexdigest(), before)
+            action.lock.release()
+            guest.machine.qmp.command("cont")
+            guest.machine.wait_run_state("running")
+
+        return after
