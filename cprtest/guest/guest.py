@@ -6,7 +6,7 @@ import time
 from cprtest.errors import CprError
 from cprtest.guest import GuestError
 from cprtest.guest.console import ConsoleShell, Interrupted, Result
-from cprtest.limits import stretched, wait_until
+from cprtest.limits import met, stretched, wait_until
 from cprtest.machine.devices import Passthrough, Plugged, Tap
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
@@ -37,11 +37,14 @@ class Guest:
     def _result(self, command: str, seconds: float) -> Result:
         """Run a command; give up as soon as there is no guest left that could answer."""
         limit = stretched(seconds)
-        deadline = time.monotonic() + limit
+        start = time.monotonic()
+        deadline = start + limit
         self._shell.send(command)
         while True:
             try:
-                return self._shell.receive(min(2.0, limit))
+                result = self._shell.receive(min(2.0, limit))
+                met(seconds, start)
+                return result
             except GuestError as silence:
                 dead = self.machine.gone() or self._dead_end()
                 if dead or isinstance(silence, Interrupted) or time.monotonic() > deadline:

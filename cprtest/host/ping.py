@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 
-from cprtest.limits import TimeLimit, stretched
+from cprtest.limits import TimeLimit, met, stretched
 
 _REQUEST, _REPLY = 8, 0  # RFC 792
 _INTERVAL = 0.1
@@ -18,7 +18,8 @@ def ping(raw: socket.socket, address: str, timeout: float) -> float:
     `timeout` in seconds of a fast machine. Raises TimeLimit.
     """
     limit = stretched(timeout)
-    end = time.monotonic() + limit
+    start = time.monotonic()
+    end = start + limit
     sent: dict[int, float] = {}
     failed: OSError | None = None
     while (now := time.monotonic()) < end:
@@ -30,6 +31,7 @@ def ping(raw: socket.socket, address: str, timeout: float) -> float:
             failed = error
         answered = _await_reply(raw, address, min(end, now + _INTERVAL))
         if answered in sent:
+            met(timeout, start)
             return time.monotonic() - sent[answered]
     instead = f"the last could not be sent: {failed}" if failed else "nothing came back"
     raise TimeLimit(f"waited {limit:.1f} s for {address} to answer one of {len(sent)} pings; {instead}")
