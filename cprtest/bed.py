@@ -163,7 +163,12 @@ class TestBed:
             return target
 
         kind, start = (ExecTransfer, exec_target) if mode == "cpr-exec" else (Transfer, start_target)
-        outcome = kind(source, start, directory, scratch, self.observers).run(fault)
+        transfer = kind(source, start, directory, scratch, self.observers)
+        try:
+            outcome = transfer.run(fault)
+        except CprError:
+            self.outcomes.append(transfer.so_far(fault))
+            raise
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)

@@ -18,6 +18,7 @@ class Outcome:
     """The result of one transfer.
 
     survivor: the side that has the guest in the run state it had before (source, target, none, both).
+    was: the guest's run state before; since: when the transfer began (ns, monotonic).
     states: run state of both sides when everything had settled (None: the process is gone). reported:
     what QEMU's query-migrate says on the source, and its error text.
     """
@@ -27,6 +28,8 @@ class Outcome:
     timeline: Timeline
     directory: Path
     states: dict[str, str | None]
+    was: str
+    since: int
     survivor: str
     reported: str
     error: str
@@ -51,8 +54,7 @@ class Outcome:
     def _assert(self, survivor: str, *reported: str) -> None:
         message = ""
         if self.survivor != survivor:
-            reached = tag(self.timeline.last() or "stop")
-            message = f"expected the {survivor} to have the guest, and {self.survivor} has it {reached}"
+            message = f"expected the {survivor} to have the guest, and {self.survivor} has it"
         elif self.reported not in reported:
             phase = "complete" if survivor == "target" else "rollback"
             message = f"the {survivor} has the guest, but the source reports {self.reported} {tag(phase)}"

@@ -11,6 +11,7 @@ from avocado.core.exceptions import TestCancel
 from cprtest import needs
 from cprtest.bed import TestBed
 from cprtest.beside import Beside
+from cprtest.blame import blame
 from cprtest.defects import Defect, known_defects
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
@@ -114,6 +115,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
                 text = self._describe(failure)
                 defect = next((d for d in defects if d.explains(text)), None)
                 if defect is None:
+                    self._blame(failure)
                     raise
                 self._warn(defect, text)
             else:
@@ -122,6 +124,12 @@ class CprTest(avocado.Test):  # type: ignore[misc]
                     self.fail(f"{defects[0].id} no longer reproduces, remove it")
 
         return judged
+
+    def _blame(self, failure: BaseException) -> None:
+        """Add the phase to blame to a failure that names none."""
+        if "[phase " not in str(failure):
+            found = blame(self.bed.outcomes, getattr(failure, "phase", "resume"))
+            failure.args = (f"{failure} {found}" if found else str(failure),)
 
     def _build(self) -> tuple[tuple[int, ...], frozenset[str]]:
         build: Features = features(self.bed.qemu.binary)

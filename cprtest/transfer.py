@@ -11,7 +11,7 @@ from cprtest.errors import CprError
 from cprtest.limits import wait_until
 from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
-from cprtest.machine.process import DEAD_ENDS, Machine
+from cprtest.machine.process import DEAD_ENDS, DETAILS, Machine
 from cprtest.machine.qmp import CommandFailed
 from cprtest.machine.spec import channel, incoming
 from cprtest.observe.observer import Observer
@@ -54,6 +54,7 @@ class Transfer:
     ) -> None:
         self.source = source
         self.observers = observers
+        self._made_before: Outcome | None = None
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
@@ -94,7 +95,8 @@ class Transfer:
         source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         source.qmp.command("migrate-set-parameters", **self._parameters())
         # A guest that was paused has to arrive paused: then that is what "has the guest" means.
-        self._wanted = ("running",) if source.run_state() == "running" else ("paused", "suspended")
+        self._was = source.run_state() or "gone"
+        self._wanted = ("running",) if self._was == "running" else ("paused", "suspended")
         self._since = len(source.qmp.events)
         self._start = time.monotonic_ns()
         for observer in self.observers:
@@ -111,18 +113,21 @@ class Transfer:
         if not refusal:
             wait_until("the transfer to end", self._ended, 30, self._progress)
         self._settle()
-        outcome = self._outcome(refusal)
+        outcome = self._outcome(refusal, fault)
         contradictions = disagreements(outcome.timeline.events)
         said = "\n".join(contradictions)
         outcome.checks.append({"name": "observers agree", "ok": not contradictions, "message": said})
         outcome.write()
-        if fault:
-            about = {"name": fault.name, "phase": fault.phase, "side": fault.side, "struck": not refusal}
-            outcome.faults.append(about)
-            outcome.write()
         if contradictions:
             raise Disagreement(f"observers disagree: {said}; evidence in {self.directory}")
         return outcome
+
+    def so_far(self, fault: Fault | None) -> Outcome:
+        """What can be said of a transfer that `run` raised on; asks neither QEMU."""
+        if self._made_before is not None:
+            return self._made_before
+        states = {m.actor: None if m.exit() else "unknown" for m in (self.source, self.target)}
+        return self._made(states, "none", {}, "", fault)
 
     def _reported(self) -> str:
         """The last migration status that the source announced."""
@@ -151,18 +156,29 @@ class Transfer:
         except CprError:
             pass  # the outcome tells what was there instead
 
-    def _outcome(self, refusal: str) -> Outcome:
+    def _outcome(self, refusal: str, fault: Fault | None) -> Outcome:
         machines = (self.source, self.target)
         # Asked before the states are read: a QEMU that is dying shows as gone.
         info = self.source.qmp.command("query-migrate") if self.source.run_state() else {}
         states = {m.actor: m.run_state() for m in machines}
         having = [side for side, state in states.items() if state in self._wanted]
         survivor = "both" if len(having) == 2 else having[0] if having else "none"
+        return self._made(states, survivor, info, refusal, fault)
+
+    def _made(
+        self,
+        states: dict[str, str | None],
+        survivor: str,
+        info: dict[str, Any],
+        refusal: str,
+        fault: Fault | None,
+    ) -> Outcome:
+        machines = (self.source, self.target)
         events = [e for m in machines for e in m.qmp.events if e.t >= self._start]
         for observer in self.observers:
             events += observer.end()
         for m in machines:
-            events += read_trace(m.trace, m.actor, m.clock, self._start)
+            events += read_trace(m.trace, m.actor, m.clock, self._start, without=DETAILS)
         downtime = info.get("downtime")
         timeline = Timeline.build(
             events,
@@ -175,11 +191,17 @@ class Transfer:
             timeline=timeline,
             directory=self.directory,
             states=states,
+            was=self._was,
+            since=self._start,
             survivor=survivor,
             reported=info.get("status", self._reported()),
             error=info.get("error-desc", refusal),
             messages={m.actor: m.gone() or "" for m in machines},
         )
+        if fault:
+            about = {"name": fault.name, "phase": fault.phase, "side": fault.side, "struck": not refusal}
+            outcome.faults.append(about)
+        self._made_before = outcome
         timeline.write(self.directory)
         outcome.write()
         return outcome
