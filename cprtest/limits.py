@@ -18,9 +18,6 @@ _T = TypeVar("_T")
 # Seconds that `_work` took on the machine the limits are written for (3 GHz x86-64).
 _REFERENCE = 0.03
 
-WAITS = "CPRTEST_WAITS"
-"""The environment variable with the path of a file that tells how long waits really took."""
-
 
 class TimeLimit(CprError):
     """Something awaited did not come: the text says what, and what was there instead."""
@@ -59,22 +56,18 @@ def stretched(seconds: float) -> float:
     return seconds * patience()
 
 
-_most = 0.0
+_needed = 0.0
 
 
 def met(seconds: float, start: float) -> None:
-    """Note a wait with a limit of `seconds` that began at `start` (time.monotonic) and got what it awaited.
+    """Note that a wait with a limit of `seconds`, begun at `start` (time.monotonic), got what it awaited."""
+    global _needed  # noqa: PLW0603
+    _needed = max(_needed, (time.monotonic() - start) / seconds)
 
-    The file that CPRTEST_WAITS names, if any, gets a line whenever a wait took a bigger part of its limit
-    than any before: the last is the patience that this process really needed.
-    """
-    global _most  # noqa: PLW0603
-    needed = (time.monotonic() - start) / seconds
-    path = os.environ.get(WAITS)
-    if path and needed > _most:
-        _most = needed
-        with open(path, "a") as waits:
-            waits.write(f"{needed:.3f}\n")
+
+def needed() -> float:
+    """The patience that this process really needed: with less a wait would have been in vain."""
+    return _needed
 
 
 def wait_until(

@@ -15,7 +15,7 @@ from cprtest.blame import blame
 from cprtest.defects import Defect, known_defects
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
-from cprtest.limits import patience
+from cprtest.limits import needed, patience
 from cprtest.machine.devices import Disk, Tap
 from cprtest.machine.features import Features, features
 from cprtest.observe.observer import Observer
@@ -26,6 +26,9 @@ from cprtest.transfer import Fault
 
 # Measured here, where the process that all tests are forked from imports this, and inherited by them.
 patience()
+
+NEEDED = "patience"
+"""The file in a test's directory that says how much patience (cprtest.limits) it needed."""
 
 
 class CprTest(avocado.Test):  # type: ignore[misc]
@@ -59,6 +62,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
 
     def tearDown(self) -> None:
         if self._bed is not None:
+            (Path(self.logdir) / NEEDED).write_text(f"{needed():.3f}\n")
             self._bed.close()
 
     @property

@@ -115,31 +115,37 @@ class Trial:
             for n, share in enumerate(divided, 1)
         ]
         print(f"The reference with {len(left)} tests, {_place(where, len(tries))}.", flush=True)
-        self._work(where, tries, None)
+        self._work(where, tries)
 
     def _try(self, where: str, todo: Sequence[tuple[Mutant, list[str]]]) -> None:
         if not todo:
             return
         # Those with many tests to meet first, so that the workers end together; known kills take no time.
         ordered = sorted(todo, key=lambda each: (each[0].name in self._killers, -len(each[1])))
-        tries = [{"name": m.name, "mutant": m.name, "phase": m.phase, "tests": t} for m, t in ordered]
-        needed = max((line.patience for line in self._book.reference() if line.lane == where), default=0.0)
-        patience = max(1.0, MARGIN * needed)
+        needed = {line.test: line.patience for line in self._book.reference() if line.lane == where}
+        tries = [
+            {
+                "name": mutant.name,
+                "mutant": mutant.name,
+                "phase": mutant.phase,
+                "tests": names,
+                "patience": MARGIN * max(needed.get(name, 0.0) for name in names),
+            }
+            for mutant, names in ordered
+        ]
         count = min(self._side_by_side(where), len(tries))
-        print(f"{len(tries)} mutants, {_place(where, count)}, patience {patience:.1f}.", flush=True)
-        self._work(where, tries, patience)
+        print(f"{len(tries)} mutants, {_place(where, count)}.", flush=True)
+        self._work(where, tries)
 
     def _side_by_side(self, where: str) -> int:
         if where == "lab":
             return self._settings.labs or side_by_side()
         return len(os.sched_getaffinity(0))
 
-    def _work(self, where: str, tries: list[dict[str, Any]], patience: float | None) -> None:
+    def _work(self, where: str, tries: list[dict[str, Any]]) -> None:
         directory = Path(tempfile.mkdtemp(prefix=f"{where}-", dir=self._book.root))
         plan = directory / "plan.json"
-        plan.write_text(
-            json.dumps({"directory": str(directory), "patience": patience, "tries": tries}, indent=1)
-        )
+        plan.write_text(json.dumps({"directory": str(directory), "tries": tries}, indent=1))
         count = min(self._side_by_side(where), len(tries))
         try:
             ended = lane.run([_Worker(where, plan, number) for number in range(1, count + 1)])

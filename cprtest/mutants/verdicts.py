@@ -68,7 +68,7 @@ class Verdict:
 class Checked:
     """How a test ended on the reference in a lane: clean, failed, or cancelled for what the lane lacks.
 
-    seconds: that it took. patience: what it, and others in the same run, really needed (cprtest.limits).
+    seconds: that it took. patience: what it really needed (cprtest.limits).
     """
 
     test: str

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tries mutants in this lane: `python -m cprtest.mutants.worker PLAN NUMBER`.
 
-PLAN is a JSON file: {"directory", "patience", "tries": [{"mutant", "phase", "tests"}]}. Several workers share
-one: each takes the next try that no other has taken. Worker NUMBER appends one line of JSON for each try to
-verdicts-NUMBER.jsonl in the directory, at once, so that nothing is lost when the rest is stopped.
+PLAN is a JSON file: {"directory", "tries": [{"name", "mutant", "phase", "tests", "patience"}]}. Several
+workers share one: each takes the next try that no other has taken. Worker NUMBER appends one line of JSON for
+each try to verdicts-NUMBER.jsonl in the directory, at once, so that nothing is lost when the rest is stopped.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cprtest.job import lane
-from cprtest.limits import WAITS
+from cprtest.limits import patience
 from cprtest.mutants import verdicts
 from cprtest.mutants.catalogue import REFERENCE
 from cprtest.mutants.verdicts import Checked, Verdict
@@ -31,7 +31,7 @@ def main(words: list[str]) -> int:
     plan = json.loads(plan_file.read_text())
     directory = Path(plan["directory"])
     for attempt in _taken(plan["tries"], directory):
-        found = _attempted(attempt, directory / attempt["name"], plan["patience"])
+        found = _attempted(attempt, directory / attempt["name"])
         with (directory / f"{verdicts.PREFIX}{number}.jsonl").open("a") as file:
             file.writelines(json.dumps(asdict(line)) + "\n" for line in found)
         for line in found:
@@ -50,9 +50,7 @@ def _taken(tries: list[dict[str, Any]], directory: Path) -> Iterator[dict[str, A
         yield attempt
 
 
-def _attempted(
-    attempt: dict[str, Any], directory: Path, patience: float | None
-) -> "list[Verdict] | list[Checked]":
+def _attempted(attempt: dict[str, Any], directory: Path) -> "list[Verdict] | list[Checked]":
     """Run the tests of one try: all on the reference, up to the first failure on a mutant."""
     reference = attempt["mutant"] == REFERENCE
     qemu = "mutants" if reference else f"mutants:{attempt['mutant']}"
@@ -60,28 +58,26 @@ def _attempted(
     references = [lane.exactly(test) for test in attempt["tests"]]
     extra = () if reference else ("--failfast",)
     job = lane.Job("here", references, (), directory, {"qemu_bin": qemu}, extra)
-    waits = directory / "waits"
-    environment = {**os.environ, WAITS: str(waits)}
-    if patience is not None:
-        environment["CPRTEST_PATIENCE"] = f"{patience:.1f}"
+    enough = patience() if reference else max(1.0, min(attempt["patience"], patience()))
     start = time.monotonic()
     with (directory / "avocado.log").open("wb") as log:
         status = subprocess.run(
-            job.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, env=environment
+            job.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=False,
+            env={**os.environ, "CPRTEST_PATIENCE": f"{enough:.1f}"},
         ).returncode
     ended = merge.Ended("mutants", status, interrupted=False)
     results = merge.lane_results(ended, merge.read_journal(directory), attempt["tests"], directory)
     if reference:
-        return [_checked(result, _longest(waits)) for result in results]
+        return [_checked(result, directory) for result in results]
     return [_verdict(attempt, results, directory, time.monotonic() - start)]
 
 
-def _longest(waits: Path) -> float:
-    """The patience that the tests really needed."""
-    return max(map(float, waits.read_text().split()), default=0.0) if waits.exists() else 0.0
-
-
-def _checked(result: Result, patience: float) -> Checked:
+def _checked(result: Result, directory: Path) -> Checked:
+    needed = directory / result.directory / "patience"
     status = "clean" if result.status in RAN_WELL else "cancelled" if result.status == "CANCEL" else "failed"
     return Checked(
         test=result.name,
@@ -89,7 +85,7 @@ def _checked(result: Result, patience: float) -> Checked:
         status=status,
         message=result.reason,
         seconds=round(result.duration, 1),
-        patience=patience,
+        patience=float(needed.read_text()) if needed.exists() else 0.0,
     )
 
 
