@@ -46,12 +46,15 @@ class Guest:
                 met(seconds, start)
                 return result
             except GuestError as silence:
-                dead = self.machine.gone() or self._dead_end()
+                dead = self.dead()
                 if dead or isinstance(silence, Interrupted) or time.monotonic() > deadline:
                     why = dead or f"no reply within {limit:.0f} s, QEMU is {self.machine.run_state()}"
                     raise GuestError(f"guest command `{command}`: {why}") from silence
 
-    def _dead_end(self) -> str | None:
+    def dead(self) -> str | None:
+        """Why the guest will never do anything again, or None."""
+        if gone := self.machine.gone():
+            return gone
         state = self.machine.run_state()
         if state in DEAD_ENDS:
             return f"QEMU is in run state {state}; its last words: {self.machine.last_words()}"
