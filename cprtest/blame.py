@@ -20,8 +20,6 @@ from cprtest.outcome import Outcome
 from cprtest.timeline.event import Event
 from cprtest.timeline.timeline import tag
 
-ORDER = ("stop", "setup", "release", "handover", "acquire", "stream", "resume")
-
 
 @dataclass(frozen=True)
 class Blame:
@@ -100,10 +98,12 @@ def _not_stopped(case: Case) -> Blame | None:
     return None
 
 
-def _order(case: Case) -> Blame | None:
-    seen = [phase for phase in ORDER if phase in case.timeline.phases]
-    late = case.timeline.out_of_place(seen)
-    return Blame(late[0], f"phases began in the order {' < '.join(case.timeline.order())}") if late else None
+def _violations(case: Case) -> Blame | None:
+    """What the timeline finds wrong by itself: the order of phases, two owners."""
+    for violation in case.timeline.violations:
+        if phase := re.search(r" ?\[phase ([a-z]+).*?\]", violation):
+            return Blame(phase[1], violation.replace(phase[0], "").splitlines()[0])
+    return None
 
 
 def _setup_missing(case: Case) -> Blame | None:
@@ -227,8 +227,8 @@ def _complete(case: Case) -> Blame | None:
         return Blame("complete", "the source resumed the guest after the transfer was completed")
     if outcome.reported == "completed" and outcome.messages["target"] and not _ran(case):
         return Blame("complete", "the source reports completed, and the target had ended without the guest")
-    if outcome.states["target"] in ("running", "paused") and outcome.reported not in ("completed", "none"):
-        return Blame("complete", f"the target has the guest, and the source reports {outcome.reported}")
+    if outcome.reported in ("failed", "cancelled") and _ran(case):
+        return Blame("complete", f"the target had run the guest, and the source reports {outcome.reported}")
     if outcome.reported == "completed" and outcome.states["source"] not in ("postmigrate", None):
         return Blame("complete", f"the source was left in run state {outcome.states['source']}")
     return None
@@ -248,7 +248,7 @@ def _resume(case: Case) -> Blame | None:
 _TRANSFER: Sequence[Rule] = (
     _run_state,
     _not_stopped,
-    _order,
+    _violations,
     _setup_missing,
     _release,
     _descriptors,
@@ -259,7 +259,7 @@ _TRANSFER: Sequence[Rule] = (
     _complete,
     _resume,
 )
-_FAILURE: Sequence[Rule] = (_run_state, _not_stopped, _order, _setup_missing, _complete)
+_FAILURE: Sequence[Rule] = (_run_state, _not_stopped, _violations, _setup_missing, _complete)
 """Where a fault was injected, what it breaks is no evidence."""
 
 

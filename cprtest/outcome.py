@@ -72,12 +72,12 @@ class Outcome:
             for side in ("source", "target")
             for name in ("STOP", "RESUME")
         }
-        phase = tag("resume" if survivor == "target" else "rollback")
         other = "source" if survivor == "target" else "target"
         if count[other, "RESUME"]:
-            return f"the {survivor} has the guest, but the {other} had resumed it, too {phase}"
+            return f"the {survivor} has the guest, but the {other} had resumed it, too"
         wanted = count["source", "STOP"] if survivor == "source" else 1
         if count[survivor, "RESUME"] > wanted:
+            phase = tag("resume" if survivor == "target" else "rollback")
             return f"the {survivor} resumed the guest {count[survivor, 'RESUME']} times {phase}"
         return ""
 
