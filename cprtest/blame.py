@@ -240,6 +240,8 @@ def _resume(case: Case) -> Blame | None:
     state = case.outcome.states["target"]
     if state not in (None, case.outcome.was):
         return Blame("resume", f"the guest was {case.outcome.was}, and the target left it {state}")
+    if case.outcome.target.exit() and not case.outcome.target.stopping:
+        return Blame("resume", "the target ended after it had started the guest")
     if _devices(case.during, "vhost_dev_stop") and not named(case.target, "vhost_dev_start"):
         return Blame("resume", "the target owns the vhost device, and did not start it")
     return None

@@ -40,13 +40,17 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Test:
-    """A functional test: its name as Avocado's, its needs, words to find it by, the lane it runs in."""
+    """A functional test: its name as Avocado's, its needs, the lane it runs in, seconds it took there.
+
+    words: to find it by; of its name and needs, and the ids of the corpus in its promise.
+    """
 
     name: str
     needs: tuple[str, ...] = ()
     words: frozenset[str] = field(default_factory=frozenset)
     smoke: bool = True
     lane: str = "here"
+    seconds: float = 0.0
 
     __test__ = False  # pytest, this is no test
 
@@ -74,16 +78,16 @@ def fitting(mutant: Mutant, tests: Iterable[Test], lane: str, first: str = "") -
     """Names of the tests of `lane` that can reach `mutant`, the most promising first.
 
     A test fits that has the devices which the mutant needs. It promises more the more of the mutant's
-    words are in its name and needs, and among equals when it is in the smoke suite; `first`, a test that
-    killed it once, promises most.
+    words it has, the corpus's id among them, and among equals when it is in the smoke suite, or shorter;
+    `first`, a test that killed it once, promises most.
     """
     devices = [word for word in mutant.needs if word in IN_LAB]
-    wanted = {part for word in (mutant.name, *mutant.needs) for part in word.split("-")}
+    wanted = {part for word in (mutant.name, *mutant.needs) for part in word.split("-")} | {mutant.corpus}
 
     def fits(test: Test) -> bool:
         offered = {need.partition(":")[0] for need in test.needs}
         return test.lane == lane and offered.issuperset(devices)
 
     able = [test for test in tests if fits(test)]
-    able.sort(key=lambda test: (test.name != first, -len(wanted & test.words), not test.smoke))
+    able.sort(key=lambda test: (test.name != first, -len(wanted & test.words), not test.smoke, test.seconds))
     return [test.name for test in able]

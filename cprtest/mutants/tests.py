@@ -20,9 +20,11 @@ def all_of_them() -> list[Test]:
 def _test(name: str, smoke: bool) -> Test:
     file, _, method = name.partition(":")
     owner, _, function = method.partition(".")
-    declared = tuple(needs.declared(getattr(_module(paths.CHECKOUT / file), owner), function))
+    tests = getattr(_module(paths.CHECKOUT / file), owner)
+    declared = tuple(needs.declared(tests, function))
     words = re.split(r"[^a-z0-9]+", " ".join([*declared, name]).lower())
-    return Test(name, declared, frozenset(words), smoke, lane_of(declared))
+    corpus = re.findall(r"\bC-\d+\b", getattr(tests, function).__doc__ or "")
+    return Test(name, declared, frozenset([*words, *corpus]), smoke, lane_of(declared))
 
 
 _modules: dict[Path, object] = {}

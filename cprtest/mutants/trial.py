@@ -16,7 +16,8 @@ from typing import Any
 
 from cprtest import paths
 from cprtest.errors import CprError
-from cprtest.job import lane, shares
+from cprtest.job import lane as lanes
+from cprtest.job import shares
 from cprtest.lab.launch import side_by_side
 from cprtest.mutants import catalogue
 from cprtest.mutants.catalogue import REFERENCE, Mutant, Test
@@ -27,8 +28,8 @@ LANES = ("here", "lab")
 MARGIN = 4.0
 """Times the patience that the slowest wait of the reference needed, for the mutants."""
 
-MOST_IN_LAB = {"here": 3, "lab": 6}
-"""Tests that a mutant of a lane has to survive in the lab, which is slow. The most promising come first."""
+MOST = {("here", "here"): 24, ("here", "lab"): 3, ("lab", "lab"): 6}
+"""Tests that a mutant of the first lane has to survive in the second. The most promising come first."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class _Worker:
         """See cprtest.job.lane.Runnable."""
         words = [str(paths.VENV / "bin" / "python"), "-m", "cprtest.mutants.worker"]
         words += [str(self.plan), str(self.number)]
-        return lane.in_lane(self.lane, self.plan.parent, words)
+        return lanes.in_lane(self.lane, self.plan.parent, words)
 
 
 class Trial:
@@ -86,21 +87,24 @@ class Trial:
             if (verdict and verdict.killed) or (where == "here" and mutant.lane == "lab"):
                 continue
             fitting = catalogue.fitting(mutant, tests, where, self._killers.get(mutant.name, ""))
-            fitting = fitting[: MOST_IN_LAB[mutant.lane] if where == "lab" else None]
-            if left := [test for test in fitting if not verdict or test not in verdict.tried]:
+            if left := [
+                test
+                for test in fitting[: MOST[mutant.lane, where]]
+                if not verdict or test not in verdict.tried
+            ]:
                 todo.append((mutant, left))
         return todo
 
     def _tests_in(self, where: str) -> list[Test]:
         """The tests of a lane: those that cannot run on this host go to the lab, dirty ones nowhere."""
-        here = {line.test: line.status for line in self._book.reference() if line.lane == "here"}
-        lab = {line.test: line.status for line in self._book.reference() if line.lane == "lab"}
+        checked = {(line.lane, line.test): line for line in self._book.reference()}
         found = []
         for test in self._tests.values():
-            moved = replace(test, lane="lab") if here.get(test.name) == "cancelled" else test
-            status = (here if moved.lane == "here" else lab).get(test.name, "clean")
-            if moved.lane == where and status == "clean":
-                found.append(moved)
+            here = checked.get(("here", test.name))
+            lane = "lab" if here and here.status == "cancelled" else test.lane
+            seen = checked.get((lane, test.name))
+            if lane == where and (seen is None or seen.status == "clean"):
+                found.append(replace(test, lane=lane, seconds=seen.seconds if seen else 0.0))
         return found
 
     def _check_reference(self, where: str, names: list[str]) -> None:
@@ -148,7 +152,7 @@ class Trial:
         plan.write_text(json.dumps({"directory": str(directory), "tries": tries}, indent=1))
         count = min(self._side_by_side(where), len(tries))
         try:
-            ended = lane.run([_Worker(where, plan, number) for number in range(1, count + 1)])
+            ended = lanes.run([_Worker(where, plan, number) for number in range(1, count + 1)])
         finally:
             self._book.collect()
         if any(end.interrupted for end in ended):

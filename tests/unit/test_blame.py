@@ -65,6 +65,8 @@ class Ended:
         )
         self.log.write_text("the command line\n" + words)
 
+    stopping = True
+
     def exit(self) -> str:
         return "exit status 0"
 
