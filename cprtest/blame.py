@@ -278,11 +278,11 @@ def blame(outcomes: Sequence[Outcome], suspect: str = "resume") -> Blame | None:
 def _without_evidence(outcomes: Sequence[Outcome], suspect: str) -> Blame:
     last = outcomes[-1]
     reached = [phase for phase in last.timeline.order() if phase not in ("acquire", "resume", "complete")]
-    if last.faults and "rollback" not in reached:
+    if last.faults and "rollback" not in reached and last.reported != "cancelling":
         return Blame(reached[-1] if reached else "stop", "the source did not begin to roll back")
     if last.faults:
         return Blame("rollback", "a failure was injected, and the guest on the source is not as it was")
-    if len(outcomes) > 1 and outcomes[-2].faults and "handover" not in reached:
+    if last.survivor != "target" and len(outcomes) > 1 and outcomes[-2].faults:
         return Blame("rollback", "the failed transfer before this one left a source that cannot try again")
     if last.survivor != "target":
         return Blame(last.timeline.last() or "stop", "the last phase that was reached")
