@@ -278,11 +278,11 @@ def blame(outcomes: Sequence[Outcome], suspect: str = "resume") -> Blame | None:
 def _without_evidence(outcomes: Sequence[Outcome], suspect: str) -> Blame:
     last = outcomes[-1]
     reached = [phase for phase in last.timeline.order() if phase not in ("acquire", "resume", "complete")]
-    if last.faults and "rollback" not in reached and last.reported != "cancelling":
+    if last.meant_to_fail and "rollback" not in reached and last.reported != "cancelling":
         return Blame(reached[-1] if reached else "stop", "the source did not begin to roll back")
-    if last.faults:
+    if last.meant_to_fail:
         return Blame("rollback", "a failure was injected, and the guest on the source is not as it was")
-    if last.survivor != "target" and len(outcomes) > 1 and outcomes[-2].faults:
+    if last.survivor != "target" and len(outcomes) > 1 and outcomes[-2].meant_to_fail:
         return Blame("rollback", "the failed transfer before this one left a source that cannot try again")
     if last.survivor != "target":
         return Blame(last.timeline.last() or "stop", "the last phase that was reached")
@@ -292,5 +292,5 @@ def _without_evidence(outcomes: Sequence[Outcome], suspect: str) -> Blame:
 def of_transfer(outcome: Outcome) -> Blame | None:
     """The first phase of which there is evidence that it went wrong."""
     case = Case(outcome)
-    rules = _FAILURE if outcome.faults else _TRANSFER
+    rules = _FAILURE if outcome.meant_to_fail else _TRANSFER
     return next((found for rule in rules if (found := rule(case))), None)

@@ -20,7 +20,8 @@ class Outcome:
     survivor: the side that has the guest in the run state it had before (source, target, none, both).
     was: the guest's run state before; since: when the transfer began (ns, monotonic).
     states: run state of both sides when everything had settled (None: the process is gone). reported:
-    what QEMU's query-migrate says on the source, and its error text.
+    what QEMU's query-migrate says on the source, and its error text. meant_to_fail: a failure was injected,
+    or the test expects one.
     """
 
     source: Machine
@@ -37,6 +38,7 @@ class Outcome:
     checks: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
     known_defect: str | None = None
+    meant_to_fail: bool = False
 
     @property
     def status(self) -> str:
@@ -52,6 +54,7 @@ class Outcome:
         self._assert("source", "failed", "cancelled")
 
     def _assert(self, survivor: str, *reported: str) -> None:
+        self.meant_to_fail = survivor == "source"
         message = ""
         if self.survivor != survivor:
             message = f"expected the {survivor} to have the guest, and {self.survivor} has it"

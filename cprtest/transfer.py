@@ -201,6 +201,7 @@ class Transfer:
         if fault:
             about = {"name": fault.name, "phase": fault.phase, "side": fault.side, "struck": not refusal}
             outcome.faults.append(about)
+            outcome.meant_to_fail = True
         self._made_before = outcome
         timeline.write(self.directory)
         outcome.write()

@@ -156,7 +156,7 @@ def test_a_target_that_ended_early_is_judged_by_what_the_source_had_done(
 def test_after_an_injected_failure_it_is_the_roll_back(outcome: Any) -> None:
     failed = SOURCE.partition("---")[0] + "migrate_set_state new state failed\n"
     about = {"survivor": "source", "reported": "failed", "states": {"source": "running", "target": None}}
-    rolled_back = outcome(failed, "", faults=[{"name": "x"}], **about)
+    rolled_back = outcome(failed, "", meant_to_fail=True, **about)
     found = blame.blame([rolled_back])
     assert found is not None
     assert found.phase == "rollback"
@@ -165,6 +165,6 @@ def test_after_an_injected_failure_it_is_the_roll_back(outcome: Any) -> None:
 def test_a_source_that_does_not_begin_to_roll_back_is_stuck_where_it_is(outcome: Any) -> None:
     waits = SOURCE.partition("---")[0]
     about = {"survivor": "none", "reported": "none", "states": {"source": "unknown", "target": "unknown"}}
-    found = blame.blame([outcome(waits, "", faults=[{"name": "x"}], **about)])
+    found = blame.blame([outcome(waits, "", meant_to_fail=True, **about)])
     assert found is not None
     assert found.phase == "handover"
