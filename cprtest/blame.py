@@ -199,7 +199,7 @@ def _stream(case: Case) -> Blame | None:
         case.outcome.messages["target"] and not _ran(case)
     ):
         return Blame("stream", "the target did not take the device state")
-    if case.outcome.states["target"] == "internal-error":
+    if any(_text(event).endswith("(internal-error)") for event in named(case.target, "runstate_set")):
         return Blame(
             "acquire", "KVM could not run the guest on the memory and devices that the target took over"
         )
