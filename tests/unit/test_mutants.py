@@ -141,3 +141,10 @@ def test_a_test_that_this_host_cannot_run_goes_to_the_lab_and_a_dirty_one_nowher
     book.collect()
     assert planned(book, mutant("any")) == {}
     assert planned(book, mutant("any"), lane="lab")["x-y"][0] == "memory"
+
+
+def test_workers_share_the_tries(tmp_path: Path) -> None:
+    tries = [{"name": name} for name in ("a", "b", "c")]
+    first, second = worker._taken(tries, tmp_path), worker._taken(tries, tmp_path)
+    assert [next(first)["name"], next(second)["name"], next(first)["name"]] == ["a", "b", "c"]
+    assert list(second) == []
