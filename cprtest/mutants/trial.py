@@ -17,7 +17,6 @@ from typing import Any
 from cprtest import paths
 from cprtest.errors import CprError
 from cprtest.job import lane as lanes
-from cprtest.job import shares
 from cprtest.lab.launch import side_by_side
 from cprtest.mutants import catalogue
 from cprtest.mutants.catalogue import REFERENCE, Mutant, Test
@@ -27,6 +26,9 @@ LANES = ("here", "lab")
 
 MARGIN = 4.0
 """Times the patience that the slowest wait of the reference needed, for the mutants."""
+
+BATCH = 4
+"""Tests of the reference that are run in one go: what an interrupt costs at most, a job's start saves."""
 
 MOST = {("here", "here"): 24, ("here", "lab"): 3, ("lab", "lab"): 6}
 """Tests that a mutant of the first lane has to survive in the second. The most promising come first."""
@@ -112,13 +114,12 @@ class Trial:
         left = [name for name in names if name not in checked]
         if not left:
             return
-        count = self._side_by_side(where)
-        divided = shares.shared(left, min(count, len(left)), shares.known() if where == "lab" else {})
         tries = [
-            {"name": f"{REFERENCE}-{n}", "mutant": REFERENCE, "phase": "", "tests": share}
-            for n, share in enumerate(divided, 1)
+            {"name": f"{REFERENCE}-{n}", "mutant": REFERENCE, "phase": "", "tests": left[n : n + BATCH]}
+            for n in range(0, len(left), BATCH)
         ]
-        print(f"The reference with {len(left)} tests, {_place(where, len(tries))}.", flush=True)
+        count = min(self._side_by_side(where), len(tries))
+        print(f"The reference with {len(left)} tests, {_place(where, count)}.", flush=True)
         self._work(where, tries)
 
     def _try(self, where: str, todo: Sequence[tuple[Mutant, list[str]]]) -> None:
