@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,33 @@ def _taken(tries: list[dict[str, Any]], directory: Path) -> Iterator[dict[str, A
 
 
 def _attempted(attempt: dict[str, Any], directory: Path) -> "list[Verdict] | list[Checked]":
-    """Run the tests of one try: all on the reference, up to the first failure on a mutant."""
-    reference = attempt["mutant"] == REFERENCE
-    qemu = "mutants" if reference else f"mutants:{attempt['mutant']}"
-    # "here" is where this process is, in the lab too.
-    references = [lane.exactly(test) for test in attempt["tests"]]
-    extra = () if reference else ("--failfast",)
-    job = lane.Job("here", references, (), directory, {"qemu_bin": qemu}, extra)
-    enough = patience() if reference else max(1.0, min(attempt["patience"], patience()))
+    """Run the tests of one try: all on the reference, up to the first kill on a mutant."""
+    if attempt["mutant"] == REFERENCE:
+        return [_checked(result, directory) for result in _run("mutants", attempt["tests"], directory)]
     start = time.monotonic()
+    enough = max(1.0, min(attempt["patience"], patience()))
+    results: list[Result] = []
+    left = attempt["tests"]
+    while left:
+        # A job that stopped at a failure goes on with the rest if that was not this fault's doing.
+        where = directory / f"from-{len(results)}"
+        new = _run(f"mutants:{attempt['mutant']}", left, where, "--failfast", enough=enough)
+        # What --failfast leaves undone counts as interrupted.
+        done = [replace(r, directory=str(where / r.directory)) for r in new if r.status != "INTERRUPT"]
+        results += done
+        if not done or (done[-1].status in BAD and _struck(attempt["mutant"], [done[-1]])):
+            break
+        left = left[len(done) :]
+    return [_verdict(attempt, results, time.monotonic() - start)]
+
+
+def _run(
+    qemu: str, tests: list[str], directory: Path, *extra: str, enough: float | None = None
+) -> list[Result]:
+    """Run tests in this lane, with `enough` patience; by default, that of the lane."""
+    # "here" is where this process is, in the lab too.
+    job = lane.Job("here", [lane.exactly(test) for test in tests], (), directory, {"qemu_bin": qemu}, extra)
+    directory.mkdir(exist_ok=True)
     with (directory / "avocado.log").open("wb") as log:
         status = subprocess.run(
             job.command(),
@@ -67,13 +85,10 @@ def _attempted(attempt: dict[str, Any], directory: Path) -> "list[Verdict] | lis
             stdout=log,
             stderr=log,
             check=False,
-            env={**os.environ, "CPRTEST_PATIENCE": f"{enough:.1f}"},
+            env={**os.environ, "CPRTEST_PATIENCE": f"{enough or patience():.1f}"},
         ).returncode
     ended = merge.Ended("mutants", status, interrupted=False)
-    results = merge.lane_results(ended, merge.read_journal(directory), attempt["tests"], directory)
-    if reference:
-        return [_checked(result, directory) for result in results]
-    return [_verdict(attempt, results, directory, time.monotonic() - start)]
+    return merge.lane_results(ended, merge.read_journal(directory), tests, directory)
 
 
 def _checked(result: Result, directory: Path) -> Checked:
@@ -89,27 +104,31 @@ def _checked(result: Result, directory: Path) -> Checked:
     )
 
 
-def _verdict(attempt: dict[str, Any], results: list[Result], directory: Path, seconds: float) -> Verdict:
-    # After a failure --failfast leaves the rest undone, which counts as interrupted.
-    failed = next((r for r in results if r.status in BAD and r.status != "INTERRUPT"), None)
-    said = failed.reason if failed else ""
+def _verdict(attempt: dict[str, Any], results: list[Result], seconds: float) -> Verdict:
     name = attempt["mutant"]
+    # A test that fails where the fault was not reached has not noticed it.
+    failed = [result for result in results if result.status in BAD]
+    killer = next((result for result in failed if _struck(name, [result])), None)
+    for result in failed:
+        if result is not killer:
+            print(f"{name}: {result.name} failed without the fault: {result.reason}", flush=True)
+    said = killer.reason if killer else ""
     return Verdict(
         mutant=name,
-        struck=_struck(name, directory),
-        killed_by=failed.name if failed else "",
+        struck=_struck(name, results),
+        killed_by=killer.name if killer else "",
         message=said,
         phase_named=attempt["phase"] in verdicts.named_phases(said),
-        tried=[r.name for r in results if r.status in (*RAN_WELL, "FAIL", "ERROR", "CANCEL")],
+        tried=[result.name for result in results],
         seconds=round(seconds, 1),
     )
 
 
-def _struck(name: str, directory: Path) -> bool:
-    """Whether a QEMU said that the fault was reached."""
+def _struck(name: str, results: list[Result]) -> bool:
+    """Whether a QEMU of one of these tests said that the fault was reached."""
     word = f"cpr fault {name} strikes"
-    results = [*directory.glob("job-*/test-results")]
-    logs = [log for where in results for log in (*where.rglob("source.log"), *where.rglob("target.log"))]
+    where = [Path(result.directory) for result in results]
+    logs = [log for each in where for log in (*each.rglob("source.log"), *each.rglob("target.log"))]
     return any(word in log.read_text(errors="replace") for log in logs)
 
 

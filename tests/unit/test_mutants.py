@@ -64,25 +64,23 @@ def test_unknown_names_are_refused() -> None:
     assert qemu_source.named("stock") == qemu_source.Name("stock")
 
 
-def test_a_kill_names_test_and_phase(tmp_path: Path) -> None:
-    logs = tmp_path / "job-1" / "test-results" / "1"
-    logs.mkdir(parents=True)
-    (logs / "source.log").write_text("qemu: cpr fault x-y strikes\n")
+def test_a_kill_names_test_and_phase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reached, missed = tmp_path / "1", tmp_path / "2"
+    for directory, words in ((reached, "qemu: cpr fault x-y strikes\n"), (missed, "")):
+        directory.mkdir()
+        (directory / "source.log").write_text(words)
+    blamed = "order: expected stop < release, saw it not [phase release, stop]"
     results = [
-        Result("f.py:C.test_one", "PASS", "lab"),
-        Result(
-            "f.py:C.test_two",
-            "FAIL",
-            "lab",
-            reason="order: expected stop < release, saw it not [phase release, stop]",
-        ),
-        Result("f.py:C.test_three", "INTERRUPT", "lab", reason="It had not begun."),
+        Result("f.py:C.test_one", "PASS", "lab", directory=str(missed)),
+        Result("f.py:C.test_two", "FAIL", "lab", directory=str(missed), reason="a flake"),
+        Result("f.py:C.test_three", "FAIL", "lab", directory=str(reached), reason=blamed),
     ]
     attempt = {"mutant": "x-y", "phase": "release"}
-    verdict = worker._verdict(attempt, results, tmp_path, 1.0)
-    assert (verdict.killer, verdict.struck, verdict.phase_named) == ("C.test_two", True, True)
-    assert verdict.tried == ["f.py:C.test_one", "f.py:C.test_two"]
-    survivor = worker._verdict({**attempt, "mutant": "x-z"}, results[:1], tmp_path, 1.0)
+    verdict = worker._verdict(attempt, results, 1.0)
+    assert (verdict.killer, verdict.struck, verdict.phase_named) == ("C.test_three", True, True)
+    assert verdict.tried == ["f.py:C.test_one", "f.py:C.test_two", "f.py:C.test_three"]
+    assert "test_two failed without the fault: a flake" in capsys.readouterr().out
+    survivor = worker._verdict(attempt, results[:2], 1.0)
     assert (survivor.killed, survivor.struck) == (False, False)
 
 
