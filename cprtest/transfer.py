@@ -55,6 +55,7 @@ class Transfer:
         self.source = source
         self.observers = observers
         self._made_before: Outcome | None = None
+        self._was, self._since, self._start = "gone", 0, time.monotonic_ns()
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
