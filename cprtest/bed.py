@@ -182,7 +182,12 @@ class TestBed:
         if self._network is not None:
             transfer.open_socket = self._network.open_socket
         self.transfers.append(transfer)
-        outcome = transfer.run(fault)
+        try:
+            outcome = transfer.run(fault)
+        except CprError:
+            if (seen := transfer.so_far()) is not None:
+                self.outcomes.append(seen)
+            raise
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)

@@ -10,6 +10,14 @@ class CprError(Exception):
     """
 
 
+class Damage(AssertionError):
+    """What a checker found broken. phase: the one it depends on, to blame unless another left evidence."""
+
+    def __init__(self, what: str, phase: str) -> None:
+        super().__init__(what)
+        self.phase = phase
+
+
 class UsageError(CprError):
     """The command line or a parameter is wrong. Commands exit with status 2."""
 

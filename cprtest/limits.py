@@ -56,24 +56,49 @@ def stretched(seconds: float) -> float:
     return seconds * patience()
 
 
+_needed = 0.0
+
+
+def met(seconds: float, start: float) -> None:
+    """Note that a wait with a limit of `seconds`, begun at `start` (time.monotonic), got what it awaited."""
+    global _needed  # noqa: PLW0603
+    _needed = max(_needed, (time.monotonic() - start) / seconds)
+
+
+def needed() -> float:
+    """The patience that this process really needed: with less a wait would have been in vain."""
+    return _needed
+
+
 def wait_until(
     what: str,
     probe: Callable[[], _T],
     seconds: float,
     instead: Callable[[], str] = lambda: "nothing happened",
     interval: float = 0.005,
+    *,
+    vain: Callable[[], str | None] = lambda: None,
 ) -> _T:
     """Poll `probe` until it returns something true, and return that.
 
-    `seconds` is stretched. Raises TimeLimit: "waited 10 s for WHAT; instead: ...".
+    `seconds` is stretched. `vain`, asked once a second, says why it cannot come any more, or None.
+    Raises TimeLimit: "waited 10 s for WHAT; instead: ...".
     """
     limit = stretched(seconds)
-    deadline = time.monotonic() + limit
+    start = time.monotonic()
+    deadline = start + limit
+    asked = start
     while True:
         value = probe()
         if value:
+            met(seconds, start)
             return value
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise TimeLimit(f"waited {limit:.0f} s for {what}; instead: {instead()}")
+        if now > asked + 1:
+            asked = now
+            if why := vain():
+                raise TimeLimit(f"waited in vain for {what}: {why}; until then: {instead()}")
         time.sleep(interval)
         interval = min(interval * 1.5, 0.25)

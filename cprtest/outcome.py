@@ -19,8 +19,10 @@ class Outcome:
     """The result of one transfer.
 
     survivor: the side that has the guest in the run state it had before (source, target, none, both).
+    was: the guest's run state before; since: when the transfer began (ns, monotonic).
     states: run state of both sides when everything had settled (None: the process is gone). reported:
-    what QEMU's query-migrate says on the source, and its error text.
+    what QEMU's query-migrate says on the source, and its error text. meant_to_fail: a failure was injected,
+    or the test expects one.
     """
 
     source: Machine
@@ -28,17 +30,18 @@ class Outcome:
     timeline: Timeline
     directory: Path
     states: dict[str, str | None]
+    was: str
+    since: int
     survivor: str
     reported: str
     error: str
     messages: dict[str, str]
     refusal: str = ""
     """Why `migrate` itself was refused, in QEMU's words."""
-    begun: int = 0
-    """ns: when the transfer began."""
     checks: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
     known_defect: str | None = None
+    meant_to_fail: bool = False
 
     @property
     def status(self) -> str:
@@ -73,10 +76,10 @@ class Outcome:
             )
 
     def _assert(self, survivor: str, *reported: str) -> None:
+        self.meant_to_fail = survivor == "source"
         message = ""
         if self.survivor != survivor:
-            reached = tag(self.timeline.last() or "stop")
-            message = f"expected the {survivor} to have the guest, and {self.survivor} has it {reached}"
+            message = f"expected the {survivor} to have the guest, and {self.survivor} has it"
         elif self.reported not in reported:
             phase = "complete" if survivor == "target" else "rollback"
             message = f"the {survivor} has the guest, but the source reports {self.reported} {tag(phase)}"
@@ -94,12 +97,12 @@ class Outcome:
             for side in ("source", "target")
             for name in ("STOP", "RESUME")
         }
-        phase = tag("resume" if survivor == "target" else "rollback")
         other = "source" if survivor == "target" else "target"
         if count[other, "RESUME"]:
-            return f"the {survivor} has the guest, but the {other} had resumed it, too {phase}"
+            return f"the {survivor} has the guest, but the {other} had resumed it, too"
         wanted = count["source", "STOP"] if survivor == "source" else 1
         if count[survivor, "RESUME"] > wanted:
+            phase = tag("resume" if survivor == "target" else "rollback")
             return f"the {survivor} resumed the guest {count[survivor, 'RESUME']} times {phase}"
         return ""
 

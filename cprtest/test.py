@@ -11,11 +11,12 @@ from avocado.core.exceptions import TestCancel
 from cprtest import needs
 from cprtest.bed import TestBed
 from cprtest.beside import Beside
+from cprtest.blame import blame
 from cprtest.defects import Defect, known_defects
 from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
-from cprtest.limits import patience
+from cprtest.limits import needed, patience
 from cprtest.machine.devices import Disk, Tap
 from cprtest.machine.features import Features, features
 from cprtest.observe.observer import Observer
@@ -25,6 +26,9 @@ from cprtest.provision import installed
 
 # Measured here, where the process that all tests are forked from imports this, and inherited by them.
 patience()
+
+NEEDED = "patience"
+"""The file in a test's directory that says how much patience (cprtest.limits) it needed."""
 
 
 class CprTest(avocado.Test):  # type: ignore[misc]
@@ -58,6 +62,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
 
     def tearDown(self) -> None:
         if self._bed is not None:
+            (Path(self.logdir) / NEEDED).write_text(f"{needed():.3f}\n")
             self._bed.close()
 
     @property
@@ -114,6 +119,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
                 text = self.describe(failure)
                 defect = next((d for d in defects if d.explains(text)), None)
                 if defect is None:
+                    self._blame(failure)
                     raise
                 self.warn(defect, text)
             else:
@@ -126,6 +132,12 @@ class CprTest(avocado.Test):  # type: ignore[misc]
     def defects(self) -> list[Defect]:
         """The known defects that this test is expected to meet in the QEMU under test."""
         return [d for d in known_defects() if d.concerns(self.promise, *self._build())]
+
+    def _blame(self, failure: BaseException) -> None:
+        """Add the phase to blame to a failure that names none."""
+        if "[phase " not in str(failure):
+            found = blame(self.bed.outcomes, getattr(failure, "phase", "resume"))
+            failure.args = (f"{failure} {found}" if found else str(failure),)
 
     def _build(self) -> tuple[tuple[int, ...], frozenset[str]]:
         build: Features = features(self.bed.qemu.binary)

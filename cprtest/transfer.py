@@ -13,7 +13,7 @@ from cprtest.faults.fault import Fault, NotStruck
 from cprtest.faults.relay import Relay, unix_connection, unix_listener
 from cprtest.limits import wait_until
 from cprtest.machine.features import features
-from cprtest.machine.process import DEAD_ENDS, Machine
+from cprtest.machine.process import DEAD_ENDS, DETAILS, Machine
 from cprtest.machine.qmp import CommandFailed
 from cprtest.machine.spec import GuestSpec, channel, incoming
 from cprtest.observe.observer import Observer
@@ -61,6 +61,8 @@ class Transfer:
     ) -> None:
         self.source = source
         self.observers = observers
+        self._made_before: Outcome | None = None
+        self._was, self._since, self._start = "gone", 0, time.monotonic_ns()
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
@@ -69,6 +71,8 @@ class Transfer:
         self.open_socket: Callable[[int, int], socket.socket] = socket.socket
         """How to make a socket where both QEMUs have their network."""
         self._relays: list[Relay] = []
+        self._fault = Fault()
+        self._begun = False
         self.plan = self._planned(spec)
         self.arguments: dict[str, Any] | None = None
         """What a fault wants `migrate` to be given."""
@@ -124,7 +128,7 @@ class Transfer:
 
         Raises NotStruck when the fault did not strike, Disagreement when the observers contradict each other.
         """
-        fault = fault or Fault()
+        self._fault = fault = fault or Fault()
         try:
             outcome = self._run(fault)
         finally:
@@ -153,13 +157,15 @@ class Transfer:
     def _run(self, fault: Fault) -> Outcome:
         source = self.source
         # A guest that was paused has to arrive paused: then that is what "has the guest" means.
-        self._wanted = ("running",) if source.run_state() == "running" else ("paused", "suspended")
+        self._was = source.run_state() or "gone"
+        self._wanted = ("running",) if self._was == "running" else ("paused", "suspended")
         self._since = len(source.qmp.events)
         self._start = time.monotonic_ns()
         for observer in self.observers:
             observer.arm(source)
         fault.arm(self)
         self.target = self._started_target()
+        self._begun = True
         source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         source.qmp.command("migrate-set-parameters", **self._parameters())
         for observer in self.observers:
@@ -177,6 +183,13 @@ class Transfer:
         fault.undo(self)
         self._settle()
         return self._outcome(refusal)
+
+    def so_far(self) -> Outcome | None:
+        """What can be said of a transfer that `run` raised on; asks neither QEMU. None: it had not begun."""
+        if self._made_before is None and self._begun:
+            states = {m.actor: None if m.exit() else "unknown" for m in (self.source, self.target)}
+            return self._made(states, "none", {}, "")
+        return self._made_before
 
     def _reported(self) -> str:
         """The last migration status that the source announced."""
@@ -220,11 +233,21 @@ class Transfer:
         states = {m.actor: m.run_state() for m in machines}
         having = [side for side, state in states.items() if state in self._wanted]
         survivor = "both" if len(having) == 2 else having[0] if having else "none"
+        return self._made(states, survivor, info, refusal)
+
+    def _made(
+        self,
+        states: dict[str, str | None],
+        survivor: str,
+        info: dict[str, Any],
+        refusal: str,
+    ) -> Outcome:
+        machines = (self.source, self.target)
         events = [e for m in machines for e in m.qmp.events if e.t >= self._start]
         for observer in self.observers:
             events += observer.end()
         for m in machines:
-            events += read_trace(m.trace, m.actor, m.clock, self._start)
+            events += read_trace(m.trace, m.actor, m.clock, self._start, without=DETAILS)
         downtime = info.get("downtime")
         timeline = Timeline.build(
             events,
@@ -237,13 +260,16 @@ class Transfer:
             timeline=timeline,
             directory=self.directory,
             states=states,
+            was=self._was,
             survivor=survivor,
             reported=info.get("status", self._reported()),
             error=info.get("error-desc", refusal),
             messages={m.actor: m.gone() or "" for m in machines},
             refusal=refusal,
-            begun=self._start,
+            since=self._start,
         )
+        outcome.meant_to_fail = bool(self._fault.name)
+        self._made_before = outcome
         timeline.write(self.directory)
         outcome.write()
         return outcome

@@ -75,7 +75,7 @@ class Recorded(CprFault):
     def confirm(self, outcome: Outcome) -> None:
         """It went through."""
         if self.relay.forward.passed:
-            self.struck(f"{self.relay.forward.passed} bytes went through", outcome.begun)
+            self.struck(f"{self.relay.forward.passed} bytes went through", outcome.since)
 
 
 class Refused(Fault):
@@ -93,7 +93,7 @@ class Refused(Fault):
     def confirm(self, outcome: Outcome) -> None:
         """The source says so."""
         if "Failed to connect" in outcome.refusal:
-            self.struck(f"QEMU said {outcome.refusal}", outcome.begun)
+            self.struck(f"QEMU said {outcome.refusal}", outcome.since)
 
 
 class Cut(CprFault):
@@ -169,7 +169,7 @@ class Slow(CprFault):
     def confirm(self, outcome: Outcome) -> None:
         """It went through in small blocks."""
         if self.relay.forward.passed:
-            self.struck(f"{self.relay.forward.passed} bytes went in blocks of {self._block}", outcome.begun)
+            self.struck(f"{self.relay.forward.passed} bytes went in blocks of {self._block}", outcome.since)
 
 
 class Changed(CprFault):

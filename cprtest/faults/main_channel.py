@@ -59,7 +59,7 @@ class Recorded(MainFault):
     def confirm(self, outcome: Outcome) -> None:
         """Something went through."""
         if self.relay.forward.passed:
-            self.struck(f"{self.relay.forward.passed} bytes went through", outcome.begun)
+            self.struck(f"{self.relay.forward.passed} bytes went through", outcome.since)
 
 
 class Cut(MainFault):
@@ -146,7 +146,7 @@ class Slow(MainFault):
     def confirm(self, outcome: Outcome) -> None:
         """It took as long as it had to."""
         self.struck(
-            f"{self.relay.forward.passed} bytes went through in blocks of {self._block}", outcome.begun
+            f"{self.relay.forward.passed} bytes went through in blocks of {self._block}", outcome.since
         )
 
 

@@ -111,6 +111,6 @@ class BadArguments(Fault):
     def confirm(self, outcome: Outcome) -> None:
         """`migrate` was refused."""
         if outcome.refusal:
-            self.struck(f"QEMU refused: {outcome.refusal}", outcome.begun)
+            self.struck(f"QEMU refused: {outcome.refusal}", outcome.since)
         elif outcome.states["source"] is None:
-            self.struck(f"the source ended: {outcome.messages['source']}", outcome.begun)
+            self.struck(f"the source ended: {outcome.messages['source']}", outcome.since)

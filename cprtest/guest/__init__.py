@@ -7,6 +7,9 @@ from cprtest.errors import CprError
 class GuestError(CprError):
     """The guest did not do what it was asked; the text has the command and what was seen instead."""
 
+    phase = "acquire"
+    """To blame (cprtest.errors.Damage): a guest that runs on a target with all its state lacks its memory."""
+
 
 # Printed on the guest's console (ttyS0) once drivers are loaded, NICs have addresses and both shells listen.
 READY = "CPR-GUEST-READY"

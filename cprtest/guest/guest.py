@@ -6,7 +6,7 @@ import time
 from cprtest.errors import CprError
 from cprtest.guest import GuestError
 from cprtest.guest.console import ConsoleShell, Interrupted, Result
-from cprtest.limits import stretched, wait_until
+from cprtest.limits import met, stretched, wait_until
 from cprtest.machine.devices import Passthrough, Plugged, Tap
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
@@ -37,18 +37,24 @@ class Guest:
     def _result(self, command: str, seconds: float) -> Result:
         """Run a command; give up as soon as there is no guest left that could answer."""
         limit = stretched(seconds)
-        deadline = time.monotonic() + limit
+        start = time.monotonic()
+        deadline = start + limit
         self._shell.send(command)
         while True:
             try:
-                return self._shell.receive(min(2.0, limit))
+                result = self._shell.receive(min(2.0, limit))
+                met(seconds, start)
+                return result
             except GuestError as silence:
-                dead = self.machine.gone() or self._dead_end()
+                dead = self.dead()
                 if dead or isinstance(silence, Interrupted) or time.monotonic() > deadline:
                     why = dead or f"no reply within {limit:.0f} s, QEMU is {self.machine.run_state()}"
                     raise GuestError(f"guest command `{command}`: {why}") from silence
 
-    def _dead_end(self) -> str | None:
+    def dead(self) -> str | None:
+        """Why the guest will never do anything again, or None."""
+        if gone := self.machine.gone():
+            return gone
         state = self.machine.run_state()
         if state in DEAD_ENDS:
             return f"QEMU is in run state {state}; its last words: {self.machine.last_words()}"

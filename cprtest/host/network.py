@@ -9,7 +9,7 @@ the kernel destroys the namespace with its last process, and hands wires back.
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -126,13 +126,15 @@ class Network:
             raise OSError(error.errno, f"connecting to {address} port {port}: {error.strerror}") from error
         return made
 
-    def ping(self, address: str, timeout: float = 5.0) -> float:
+    def ping(
+        self, address: str, timeout: float = 5.0, vain: Callable[[], str | None] = lambda: None
+    ) -> float:
         """Send ICMP echo requests, ten a second, until one is answered. Returns its round trip in seconds.
 
-        `timeout` in seconds of a fast machine. Raises TimeLimit.
+        `timeout` in seconds of a fast machine. Raises TimeLimit, as soon as `vain` says why none will be.
         """
         with self.open_socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-            return ping(raw, address, timeout)
+            return ping(raw, address, timeout, vain)
 
     def close(self) -> None:
         """Give wires back and let go of the namespace. Safe to call twice."""

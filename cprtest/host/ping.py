@@ -5,20 +5,24 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable
 
-from cprtest.limits import TimeLimit, stretched
+from cprtest.limits import TimeLimit, met, stretched
 
 _REQUEST, _REPLY = 8, 0  # RFC 792
 _INTERVAL = 0.1
 
 
-def ping(raw: socket.socket, address: str, timeout: float) -> float:
+def ping(
+    raw: socket.socket, address: str, timeout: float, vain: Callable[[], str | None] = lambda: None
+) -> float:
     """Send echo requests on `raw`, ten a second, until one is answered. Returns its round trip in seconds.
 
-    `timeout` in seconds of a fast machine. Raises TimeLimit.
+    `timeout` in seconds of a fast machine. Raises TimeLimit, as soon as `vain` says why none will be.
     """
     limit = stretched(timeout)
-    end = time.monotonic() + limit
+    start = time.monotonic()
+    end = start + limit
     sent: dict[int, float] = {}
     failed: OSError | None = None
     while (now := time.monotonic()) < end:
@@ -30,7 +34,10 @@ def ping(raw: socket.socket, address: str, timeout: float) -> float:
             failed = error
         answered = _await_reply(raw, address, min(end, now + _INTERVAL))
         if answered in sent:
+            met(timeout, start)
             return time.monotonic() - sent[answered]
+        if sequence % 10 == 0 and (why := vain()):
+            raise TimeLimit(f"waited in vain for {address} to answer one of {len(sent)} pings: {why}")
     instead = f"the last could not be sent: {failed}" if failed else "nothing came back"
     raise TimeLimit(f"waited {limit:.1f} s for {address} to answer one of {len(sent)} pings; {instead}")
 

@@ -53,9 +53,17 @@ TRACE_EVENTS = (
     "tap_cpr_*",
     "vfio_cpr_*",
     "vfio_pci_reset",
+    "vfio_pci_hot_reset*",
     "vfio_intx_enable",
     "vfio_msix_enable",
     "vfio_msix_vector_do_use",
+)
+
+# Too many for a timeline, but evidence when it is asked what went wrong (cprtest.blame).
+DETAILS = (
+    "cpr_save_fd",
+    "cpr_find_fd",
+    "qemu_loadvm_state_section_startfull",
 )
 
 # Run states that a guest does not come back from by itself (qapi/run-state.json).
@@ -145,7 +153,7 @@ class Machine:
             *("-device", "virtio-serial-pci,id=shell,bus=pcie.0,addr=1e.0"),
             *("-device", "virtserialport,bus=shell.0,chardev=shell,name=shell"),
             *("-msg", "timestamp=on", "-D", str(self.trace)),
-            *(word for name in TRACE_EVENTS for word in ("-trace", name)),
+            *(word for name in (*TRACE_EVENTS, *DETAILS) for word in ("-trace", name)),
             *self.spec.command_line(),
             *extra,
         ]

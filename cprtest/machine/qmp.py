@@ -17,7 +17,7 @@ from qemu.qmp import EventListener, QMPClient
 from qemu.qmp.error import QMPError
 
 from cprtest.errors import CprError
-from cprtest.limits import TimeLimit, stretched
+from cprtest.limits import TimeLimit, met, stretched
 from cprtest.machine import loop
 from cprtest.timeline.clock import WallClock
 from cprtest.timeline.event import Event
@@ -100,10 +100,12 @@ class Qmp:
         Raises TimeLimit, or CommandFailed when QEMU is gone.
         """
         assert self._greeting is not None, "connect() comes first"
-        deadline = time.monotonic() + stretched(seconds)
+        start = time.monotonic()
+        deadline = start + stretched(seconds)
         while True:
             try:
                 self._greeting.result(0.1)
+                met(seconds, start)
                 return
             except TimeoutError:
                 gone = alive()
@@ -129,6 +131,7 @@ class Qmp:
         """
         args = {key.replace("_", "-"): value for key, value in arguments.items() if value is not None}
         self._note("command", {"execute": name, "arguments": args})
+        start = time.monotonic()
         try:
             answer = loop.run(self._client.execute(name, args), stretched(seconds))
         except TimeoutError:
@@ -139,6 +142,7 @@ class Qmp:
         except (QMPError, OSError, EOFError) as error:
             self._note("error", str(error))
             raise CommandFailed(f"{self.actor}: {name}: {error or type(error).__name__}") from error
+        met(seconds, start)
         self._note("return", answer)
         return answer
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The mutants (assets/qemu/mutants/mutants.toml), and which tests can reach each."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cprtest.errors import CprError, UsageError
@@ -11,7 +12,12 @@ IN_LAB = ("vhost-net", "vhost-vsock", "vfio", "kvm")
 """Words of a mutant's or a test's needs that only the lab is sure to meet."""
 
 REFERENCE = "reference"
-"""The mutants build with no fault switched on, which has to pass what mutants are tried with."""
+"""In the place of a mutant: the mutants build without a fault, which has to pass the same tests."""
+
+
+def lane_of(needs: Iterable[str]) -> str:
+    """The lane that is sure to meet the needs of a mutant or test."""
+    return "lab" if any(need.partition(":")[0] in IN_LAB for need in needs) else "here"
 
 
 @dataclass(frozen=True)
@@ -28,24 +34,25 @@ class Mutant:
 
     @property
     def lane(self) -> str:
-        """Where it can be tried."""
-        return "lab" if any(word in IN_LAB for word in self.needs) else "here"
+        """Where it can be reached; a mutant of `here` can be in the lab, too."""
+        return lane_of(self.needs)
 
 
 @dataclass(frozen=True)
 class Test:
-    """A functional test: its name as Avocado's, and its needs without what the lane gives anyway."""
+    """A functional test: its name as Avocado's, its needs, the lane it runs in, seconds it took there.
+
+    words: to find it by; of its name and needs, and the ids of the corpus in its promise.
+    """
 
     name: str
     needs: tuple[str, ...] = ()
     words: frozenset[str] = field(default_factory=frozenset)
+    smoke: bool = True
+    lane: str = "here"
+    seconds: float = 0.0
 
     __test__ = False  # pytest, this is no test
-
-    @property
-    def lane(self) -> str:
-        """Where it can run for sure."""
-        return "lab" if any(need.partition(":")[0] in IN_LAB for need in self.needs) else "here"
 
 
 def mutants() -> dict[str, Mutant]:
@@ -67,19 +74,20 @@ def chosen(names: list[str]) -> list[Mutant]:
     return [every[name] for name in names] if names else list(every.values())
 
 
-def fitting(mutant: Mutant, tests: list[Test], most: int) -> list[str]:
-    """Names of at most `most` tests that can reach `mutant`, those that fit best first.
+def fitting(mutant: Mutant, tests: Iterable[Test], lane: str, first: str = "") -> list[str]:
+    """Names of the tests of `lane` that can reach `mutant`, the most promising first.
 
-    A test fits that runs in the mutant's lane and has the devices that the mutant needs; it fits better
-    the more of the mutant's words are in its name and needs.
+    A test fits that has the devices which the mutant needs. It promises more the more of the mutant's
+    words it has, the corpus's id among them, and among equals when it is in the smoke suite, or shorter;
+    `first`, a test that killed it once, promises most.
     """
     devices = [word for word in mutant.needs if word in IN_LAB]
-    wanted = {part for word in (mutant.name, *mutant.needs) for part in word.split("-")}
+    wanted = {part for word in (mutant.name, *mutant.needs) for part in word.split("-")} | {mutant.corpus}
 
     def fits(test: Test) -> bool:
         offered = {need.partition(":")[0] for need in test.needs}
-        return test.lane == mutant.lane and offered.issuperset(devices)
+        return test.lane == lane and offered.issuperset(devices)
 
     able = [test for test in tests if fits(test)]
-    able.sort(key=lambda test: -len(wanted & test.words))
-    return [test.name for test in able[:most]]
+    able.sort(key=lambda test: (test.name != first, -len(wanted & test.words), not test.smoke, test.seconds))
+    return [test.name for test in able]

@@ -8,20 +8,23 @@ from pathlib import Path
 from cprtest import needs, paths
 from cprtest.errors import CprError
 from cprtest.job import suites
-from cprtest.mutants.catalogue import Test
+from cprtest.mutants.catalogue import Test, lane_of
 
 
-def of_suite(suite: str) -> list[Test]:
-    """The tests of `suite`, with their needs."""
-    return [_test(name) for name in suites.members(suite)]
+def all_of_them() -> list[Test]:
+    """The tests of the suite full, with their needs."""
+    smoke = set(suites.members("smoke"))
+    return [_test(name, name in smoke) for name in suites.members("full")]
 
 
-def _test(name: str) -> Test:
+def _test(name: str, smoke: bool) -> Test:
     file, _, method = name.partition(":")
     owner, _, function = method.partition(".")
-    declared = tuple(needs.declared(getattr(_module(paths.CHECKOUT / file), owner), function))
+    tests = getattr(_module(paths.CHECKOUT / file), owner)
+    declared = tuple(needs.declared(tests, function))
     words = re.split(r"[^a-z0-9]+", " ".join([*declared, name]).lower())
-    return Test(name, declared, frozenset(words))
+    corpus = re.findall(r"\bC-\d+\b", getattr(tests, function).__doc__ or "")
+    return Test(name, declared, frozenset([*words, *corpus]), smoke, lane_of(declared))
 
 
 _modules: dict[Path, object] = {}

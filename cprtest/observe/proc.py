@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import threading
@@ -144,4 +145,29 @@ def shared_memory(pid: int) -> Counter[str]:
         if "/memfd:" in rest:
             start, end = (int(edge, 16) for edge in area.split("-"))
             found[rest.partition("/memfd:")[2].split()[0]] += (end - start) >> 10
+    return found
+
+
+def private_memory(pid: int) -> str:
+    """The name of a memfd that the process has mapped privately, or "": writes to it stay in the process."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) == 6 and fields[5].startswith("/memfd:") and fields[1].endswith("p"):
+            return fields[5]
+    return ""
+
+
+def blocking_taps(pid: int) -> list[int]:
+    """Descriptors of tap devices whose reads block (no O_NONBLOCK in /proc/PID/fdinfo)."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if str(link.readlink()) == "/dev/net/tun":
+                flags = re.search(
+                    r"^flags:\s+(\d+)", Path(f"/proc/{pid}/fdinfo/{link.name}").read_text(), re.M
+                )
+                if flags and not int(flags[1], 8) & os.O_NONBLOCK:
+                    found.append(int(link.name))
+        except OSError:  # closed meanwhile
+            continue
     return found

@@ -6,6 +6,7 @@ before; anything else in the file is not a trace.
 """
 
 import re
+from collections.abc import Container
 from datetime import datetime
 from pathlib import Path
 
@@ -18,14 +19,16 @@ _LINE = re.compile(
 )
 
 
-def read_trace(path: Path, actor: str, clock: WallClock, since: int = 0) -> list[Event]:
-    """Events of the trace log `path` at or after `since` (ns, monotonic), as `actor`."""
+def read_trace(
+    path: Path, actor: str, clock: WallClock, since: int = 0, without: Container[str] = ()
+) -> list[Event]:
+    """Events of the trace log `path` at or after `since` (ns, monotonic), but for those in `without`."""
     if not path.exists():
         return []
     events = []
     for line in path.read_text(errors="replace").splitlines():
         match = _LINE.match(line)
-        if match is None:
+        if match is None or match["name"] in without:
             continue
         t, err = clock.monotonic(_wall_ns(match))
         if t >= since:

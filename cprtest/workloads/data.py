@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Data at rest in guest memory and on the guest's disk, compared by hash across a transfer."""
 
+from cprtest.errors import Damage
 from cprtest.guest.guest import Guest
 
 _DISK = "/dev/vda"
@@ -15,10 +16,10 @@ class MemoryData:
         self._hash = self._sum()
 
     def check(self) -> None:
-        """Raises AssertionError if the data changed."""
+        """Raises Damage if the data changed."""
         seen = self._sum()
         if seen != self._hash:
-            raise AssertionError(f"guest memory: SHA-256 of the pattern is {seen}, was {self._hash}")
+            raise Damage(f"guest memory: SHA-256 of the pattern is {seen}, was {self._hash}", "acquire")
 
     def _sum(self) -> str:
         return self._guest.run("sha256sum /run/pattern", seconds=30).split()[0]

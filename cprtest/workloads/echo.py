@@ -40,10 +40,14 @@ class Received:
 
 
 class EchoStream:
-    """The stream over a connected socket, driven by two threads until `stop`."""
+    """The stream over a connected socket, driven by two threads until `stop`.
 
-    def __init__(self, sock: socket.socket) -> None:
+    vain: why the guest will never echo again, or None.
+    """
+
+    def __init__(self, sock: socket.socket, vain: Callable[[], str | None] = lambda: None) -> None:
         self._sock = sock
+        self._vain = vain
         self._sock.settimeout(stretched(30))
         self._sent = 0
         self.received = 0
@@ -118,6 +122,7 @@ class EchoStream:
             lambda: self.received >= goal or self.error is not None,
             20,
             lambda: f"{self.received} of {self._sent} bytes came back",
+            vain=self._vain,
         )
         self.check()
 
@@ -147,7 +152,8 @@ def tcp(guest: Guest, network: Network, index: int = 0) -> EchoStream:
     """An echo stream over TCP through NIC `index` of the guest."""
     guest.run(f"busybox nc -ll -p {_PORT} -e /bin/cat >/dev/null 2>&1 </dev/null &")
     address = GUEST_ADDRESS.format(index)
-    return EchoStream(_connected(lambda: network.connect(address, _PORT), f"{address} port {_PORT}"))
+    sock = _connected(lambda: network.connect(address, _PORT), f"{address} port {_PORT}")
+    return EchoStream(sock, guest.dead)
 
 
 def vsock(guest: Guest, cid: int) -> EchoStream:
@@ -160,7 +166,7 @@ def vsock(guest: Guest, cid: int) -> EchoStream:
         made.connect((cid, _PORT))
         return made
 
-    return EchoStream(_connected(connect, f"CID {cid} port {_PORT}"))
+    return EchoStream(_connected(connect, f"CID {cid} port {_PORT}"), guest.dead)
 
 
 def _connected(connect: Callable[[], socket.socket], where: str) -> socket.socket:

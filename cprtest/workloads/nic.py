@@ -37,7 +37,7 @@ class Nic:
     def exercise(self) -> None:
         """Raises AssertionError or TimeLimit unless packets went both ways and interrupts came."""
         before = interrupts.count(self._guest, self._device)
-        self._network.ping(self._address, 10)
+        self._network.ping(self._address, 10, self._guest.dead)
         raised = interrupts.count(self._guest, self._device) - before
         if raised <= 0:
             raise AssertionError(f"{self._device.id}: packets went through without a single interrupt")

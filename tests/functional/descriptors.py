@@ -58,7 +58,7 @@ class Descriptors(CprTest):
         before = self.settings(guest)
         self.transfer(guest).assert_completed()
         for what, now in self.settings(guest).items():
-            self.assertEqual(now, before[what], f"{what} {tag('acquire')}")
+            self.assertEqual(now, before[what], what)
 
     def stolen(self, guest) -> int:
         """How many packets were read from the tap, less those that the guest received, when all is quiet."""

@@ -77,7 +77,7 @@ class Vfio(CprTest):
     def wait_for_msix(self, guest):
         """Until the guest's drivers have interrupts. The host knows; a guest without KVM is slow to say."""
         for device in guest.passthrough:
-            wait_until(f"{device.id} to use MSI-X", lambda device=device: msix_vectors(device.address), 10)
+            wait_until(f"{device.id} to use MSI-X", lambda device=device: msix_vectors(device.address), 60)
 
     def exercisers(self, guest):
         devices = [exerciser(guest, device, lambda: self.network) for device in guest.passthrough]

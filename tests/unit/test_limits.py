@@ -38,3 +38,14 @@ def test_patience_is_measured_once_for_all_children(monkeypatch: pytest.MonkeyPa
     limits.patience.cache_clear()
     assert limits.patience() >= 1
     assert os.environ["CPRTEST_PATIENCE"]
+
+
+def test_a_wait_in_vain_ends_early() -> None:
+    with pytest.raises(limits.TimeLimit, match="in vain for it: QEMU ended; until then: it sleeps"):
+        limits.wait_until("it", lambda: False, 30, lambda: "it sleeps", vain=lambda: "QEMU ended")
+
+
+def test_what_a_wait_needed_is_noted() -> None:
+    answers = iter([None, None, "there"])
+    limits.wait_until("it", lambda: next(answers), 0.01, interval=0.002)
+    assert limits.needed() >= 0.4
