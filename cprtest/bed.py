@@ -30,6 +30,7 @@ from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
 from cprtest.transfer import Fault, Transfer
+from cprtest.workloads.history import note
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
@@ -98,12 +99,15 @@ class TestBed:
         memory_mib: int = 256,
         vcpus: int = 1,
         accel: str | None = None,
+        memory: str = "memfd",
+        machine: str = "q35",
     ) -> Guest:
         """Start a guest and return it running.
 
         tools: fio and tcpdump are commands in the guest, from a disk of their own.
         passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
-        memory_mib: MiB. accel: kvm or tcg; the best that works here by default.
+        memory_mib: MiB. accel: kvm or tcg; the best that works here by default. memory, machine: as in
+        GuestSpec.
         """
         if net is not None:
             net = replace(net, cpr=features(self.qemu.binary).has("tap-cpr"))
@@ -112,14 +116,15 @@ class TestBed:
         if net is not None:
             address = f"{HOST_ADDRESS.format(net.index)}/24"
             self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
-        spec = GuestSpec(_image(), accel or self._best_accel(), memory_mib, vcpus, devices)
+        accel = accel or self._best_accel()
+        spec = GuestSpec(_image(), accel, memory_mib, vcpus, devices, memory, machine)
         before = len(self.machines)
         saved = state.ensure(spec.shape(self.qemu.binary), lambda: self._boot_cold(spec))
         del self.machines[before:]  # one that was saved has ended
-        machine = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
-        machine.ready()
-        state.restore(machine, saved)
-        guest = Guest(machine, spec)
+        started = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
+        started.ready()
+        state.restore(started, saved)
+        guest = Guest(started, spec)
         if tools:
             guest.run("use-tools")
         for device in self._plugged(passthrough, vsock):
@@ -143,6 +148,7 @@ class TestBed:
             return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
 
         scratch = self._scratch / str(number)
+        note(source.history, f"transfer {number} begins")
         outcome = Transfer(source, start_target, directory, scratch, self.observers).run(fault)
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
@@ -159,14 +165,27 @@ class TestBed:
         self._cleanups.callback(beside.join)
         return beside
 
-    def disk(self, size_mib: int = 64, format: str = "raw") -> Disk:
-        """A fresh disk for the guest, an image file in the work directory. size_mib: MiB."""
+    def disk(self, size_mib: int = 64, format: str = "raw", **front: Any) -> Disk:
+        """A fresh disk for the guest, an image file in the work directory. size_mib: MiB. front: as in Disk."""
         image = self._workdir / f"disk.{format}"
         self._qemu_img("create", "-q", "-f", format, str(image), f"{size_mib}M")
-        return Disk(image, format)
+        return Disk(image, format, **front)
+
+    def contents(self, disk: Disk) -> Path:
+        """What the guest sees of the disk, as a plain file; QEMU must have ended."""
+        if disk.format == "raw":
+            return disk.image
+        plain = disk.image.with_suffix(".contents")
+        self._qemu_img("convert", "-f", disk.format, "-O", "raw", str(disk.image), str(plain))
+        return plain
 
     def check_image(self, disk: Disk) -> None:
-        """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""
+        """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError.
+
+        A raw image has no structure of its own.
+        """
+        if disk.format == "raw":
+            return
         self._qemu_img("check", "-q", "-f", disk.format, str(disk.image))
 
     def _qemu_img(self, *arguments: str) -> None:
@@ -207,6 +226,7 @@ class TestBed:
             prefix=[word for words, _ in prefixes for word in words],
             popen=self._network.namespace.popen if self._network else subprocess.Popen,
             environment={MUTANT: qemu.mutant} if qemu.mutant else {},
+            history=None if directory.name == "boot" else self._directory / "history.log",
         )
         self.machines.append(machine)
         for observer in seeing:

@@ -81,7 +81,8 @@ class Machine:
 
     `directory` receives ACTOR.log, ACTOR.trace, qmp.log and console.log. `popen` starts it, in the
     test's network namespace if it has one. `prefix`: words before the command line, a program that ends by
-    becoming QEMU. `environment` is added to ours.
+    becoming QEMU. `environment` is added to ours. `history`: the file that every QEMU of a test appends to
+    what the guest writes to its port `history` (by default history.log in `directory`).
     """
 
     def __init__(
@@ -96,12 +97,14 @@ class Machine:
         prefix: Sequence[str] = (),
         popen: Callable[..., "subprocess.Popen[bytes]"] = subprocess.Popen,
         environment: Mapping[str, str] | None = None,
+        history: Path | None = None,
     ) -> None:
         self.qemu = qemu
         self.spec = spec
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / f"{actor}.log"
         self.trace = directory / f"{actor}.trace"
+        self.history = history or directory / "history.log"
         self.clock = WallClock()
         self.stopping = False
         qmp_ours, qmp_theirs = socket.socketpair()
@@ -116,8 +119,11 @@ class Machine:
             *("-chardev", f"file,id=console,path={directory / 'console.log'},append=on"),
             *("-serial", "chardev:console"),
             *_socket_chardev("shell", shell_theirs),
-            *("-device", "virtio-serial-pci,id=shell,bus=pcie.0,addr=1e.0"),
+            *("-device", f"virtio-serial-pci,id=shell,bus={spec.bus},addr=1e.0"),
             *("-device", "virtserialport,bus=shell.0,chardev=shell,name=shell"),
+            # A file, not a socket: what the guest has written is there, whatever becomes of this process.
+            *("-chardev", f"file,id=history,path={self.history},append=on"),
+            *("-device", "virtserialport,bus=shell.0,chardev=history,name=history"),
             *("-msg", "timestamp=on", "-D", str(self.trace)),
             *(word for name in TRACE_EVENTS for word in ("-trace", name)),
             *spec.command_line(),
