@@ -166,7 +166,7 @@ class TestBed:
         return beside
 
     def disk(self, size_mib: int = 64, format: str = "raw", **front: Any) -> Disk:
-        """A fresh disk for the guest, an image file in the work directory. size_mib: MiB. front: as in Disk."""
+        """A fresh disk, an image file in the work directory. size_mib: MiB. front: as in Disk."""
         image = self._workdir / f"disk.{format}"
         self._qemu_img("create", "-q", "-f", format, str(image), f"{size_mib}M")
         return Disk(image, format, **front)

@@ -7,6 +7,7 @@
  * not the disk. After each record an older one is read back and compared. The judge is cprtest/workloads/journal.py.
  */
 #include "history.h"
+#include "crc32.h"
 #include <sys/ioctl.h>
 #include <linux/fs.h>
 
@@ -25,22 +26,6 @@ static uint64_t next_random(uint64_t *state)
     return *state * 2685821657736338717ull;
 }
 
-/* CRC-32 as in zlib. */
-static uint32_t crc32(const unsigned char *data, size_t size)
-{
-    static uint32_t table[256];
-    uint32_t crc = ~0u;
-
-    for (uint32_t n = table[255] ? 256 : 0; n < 256; n++) {
-        table[n] = n;
-        for (int bit = 0; bit < 8; bit++)
-            table[n] = table[n] & 1 ? table[n] >> 1 ^ 0xedb88320 : table[n] >> 1;
-    }
-    while (size--)
-        crc = table[(crc ^ *data++) & 0xff] ^ crc >> 8;
-    return ~crc;
-}
-
 /* Every word of a record follows from run, writer and number. Each sector begins with a stamp that says whose it is;
  * in the first there follow magic, number, length, and the CRC-32 of the record with 0 in its own place.
  * Returns its length, 512 bytes to 16 KiB. */
@@ -56,7 +41,7 @@ static size_t make(uint64_t *record, uint64_t number)
     record[2] = number;
     record[3] = length;
     record[4] = 0;
-    record[4] = crc32((unsigned char *)record, length);
+    record[4] = crc32(record, length);
     return length;
 }
 

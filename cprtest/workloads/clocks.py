@@ -15,7 +15,7 @@ from cprtest.workloads.workload import Workload
 
 PERIOD_MS = 20
 _RATE = 0.02
-"""How much faster than the host's a guest's clock may run: it measures its TSC by a timer, badly so under TCG."""
+"""How much faster than the host's a guest's clock may run: it measures the TSC, badly under TCG."""
 _SLACK = 50_000_000
 """ns"""
 _NEAR = 3
@@ -69,19 +69,38 @@ class _Tick:
         self.monotonic, self.realtime, self.raw, self.tsc, self.late = (int(w) for w in operation.result[1:])
 
     @property
-    def offset(self) -> int:
+    def wall(self) -> int:
+        """ns that the wall clock, read after the monotonic one, is ahead of it."""
         return self.realtime - self.monotonic
+
+    @property
+    def slew(self) -> int:
+        """The same of the raw clock, which no adjustment touches (clock_gettime(2))."""
+        return self.raw - self.monotonic
 
 
 def _steps(ticks: list[_Tick]) -> Iterator[Problem]:
-    """Steps of the wall clock against the monotonic one. Nobody sets the guest's clock."""
+    """The first step of the wall clock, and the first departure of the raw clock, from the monotonic one.
+
+    Nobody sets or adjusts the guest's clock.
+    """
     for n in range(_NEAR, len(ticks) - _NEAR + 1):
-        before = min(tick.offset for tick in ticks[n - _NEAR : n])
-        after = min(tick.offset for tick in ticks[n : n + _NEAR])
-        if abs(after - before) > _SLACK:
-            place = ticks[n].operation
-            yield Problem(
-                f"{place.place}: the wall clock stepped by {(after - before) / 1e9:.3f} s against monotonic",
-                ("resume",) if place.transfer else (),
-            )
-            return
+        step = _least(ticks[n:], "wall") - _least(ticks[n - _NEAR :], "wall")
+        if abs(step) > _SLACK:
+            yield _departed(ticks[n].operation, f"the wall clock stepped by {step / 1e9:.3f} s")
+            break
+    for n in range(_NEAR, len(ticks) - _NEAR + 1):
+        passed = ticks[n].monotonic - ticks[0].monotonic
+        drift = _least(ticks[n:], "slew") - _least(ticks, "slew")
+        if abs(drift) > _SLACK + _RATE / 2 * passed:
+            yield _departed(ticks[n].operation, f"the raw clock went away by {drift / 1e9:.3f} s")
+            break
+
+
+def _least(ticks: list[_Tick], what: str) -> int:
+    return min(int(getattr(tick, what)) for tick in ticks[:_NEAR])
+
+
+def _departed(operation: Operation, what: str) -> Problem:
+    phases = ("resume",) if operation.transfer else ()
+    return Problem(f"{operation.place}: {what} against the monotonic one", phases)

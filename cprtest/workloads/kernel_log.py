@@ -2,7 +2,6 @@
 """The guest's kernel stays quiet: no lockup, RCU stall, hung task, oops or I/O error. Its log is kept."""
 
 import re
-from pathlib import Path
 
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
@@ -29,8 +28,8 @@ class KernelLog:
         self._guest = guest
         self._before = len(guest.run("dmesg").splitlines())
         self._directory = guest.machine.history.parent
-        self._consoles: dict[Path, int] = {}
-        self._console_lines()
+        logs = self._directory.rglob("console.log")
+        self._seen = {log: len(log.read_text(errors="replace").splitlines()) for log in logs}
 
     def problems(self) -> list[Problem]:
         """One for each kind of trouble, with the first line that tells of it."""
@@ -49,19 +48,18 @@ class KernelLog:
         fail_with("kernel", self.problems())
 
     def _collected(self) -> list[str]:
-        """dmesg's new lines, kept in dmesg.log; those of the consoles when the guest does not answer."""
+        """What is new on the consoles and in dmesg, which is kept in dmesg.log; a dead guest has no dmesg."""
+        lines = self._console_lines()
         try:
-            text = self._guest.run("dmesg")
+            text = self._guest.run("dmesg", seconds=3)
         except CprError:
-            return self._console_lines()
+            return lines
         (self._directory / "dmesg.log").write_text(text + "\n")
-        return text.splitlines()[self._before :]
+        return list(dict.fromkeys([*lines, *text.splitlines()[self._before :]]))
 
     def _console_lines(self) -> list[str]:
-        """What has come on the serial consoles since the last call."""
-        new = []
-        for log in sorted(self._directory.rglob("console.log")):
-            lines = log.read_text(errors="replace").splitlines()
-            new += lines[self._consoles.get(log, 0) :]
-            self._consoles[log] = len(lines)
-        return new
+        """What has come on the serial consoles since this was made."""
+        logs = {
+            log: log.read_text(errors="replace").splitlines() for log in self._directory.rglob("console.log")
+        }
+        return [line for log, lines in sorted(logs.items()) for line in lines[self._seen.get(log, 0) :]]

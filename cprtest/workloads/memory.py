@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Patterns over nearly all of guest memory: a stale, zeroed or foreign page is found, with its address.
+"""Patterns over all free memory of the guest: a stale, zeroed or foreign page is found, with its address.
 
 The guest checks and renews every page for ever (assets/guest/memory-pattern.c has the form of a page). The
 host can judge as well, from the file that is the guest's memory: also when the guest can no longer say
@@ -20,7 +20,7 @@ from cprtest.workloads.workload import Workload
 _PAGE = 4096
 _WORDS = _PAGE // 8
 _KEEP_MIB = 40
-"""MiB for the rest of the guest: at 24 the kernel began to reclaim."""
+"""MiB of free memory that are left to the rest of the guest."""
 _TOLD = 20
 """Pages that are told one by one; there is no use in thousands."""
 
@@ -59,13 +59,6 @@ class MemoryPattern(Workload):
     def post_mortem(self) -> list[Problem]:
         """Every page as the memory file has it. The guest must be stopped, or gone."""
         return list(self._judge_file())
-
-    def check_file(self) -> None:
-        """Stop the guest for a moment and judge all pages from outside. Raises AssertionError."""
-        self.guest.machine.qmp.command("stop")
-        found = self.post_mortem()
-        self.guest.machine.qmp.command("cont")
-        self.fail_with(found)
 
     def far_from_the_sweep(self, count: int) -> list[int]:
         """Addresses of `count` pages that memory.0 is not at just now. The guest must be stopped."""

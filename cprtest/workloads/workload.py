@@ -3,8 +3,8 @@
 
 Starting, running and judging are separate. The program in the guest does operations and reports each of them
 (cprtest.workloads.history); the checker reads only that history and artefacts: the disk's image, the file
-that is the guest's memory, the kernel's messages. It says what is wrong and where, and the phases if they can be
-told.
+that is the guest's memory, the kernel's messages. It says what is wrong and where, and the phases if they can
+be told.
 """
 
 from abc import ABC, abstractmethod
@@ -27,7 +27,7 @@ class Workload(ABC):
 
     name: str
     program: str
-    stalls = ("stream",)
+    stalls: tuple[str, ...] = ("stream",)
     """The phases to blame when nothing is reported on the target: there the device's state travels."""
 
     def __init__(self, guest: Guest, reporters: int) -> None:
@@ -46,9 +46,10 @@ class Workload(ABC):
         return [op for op in self.history.operations(self.name) if what in (None, op.what)]
 
     def wait_progress(self, count: int = 3, what: str | None = None, seconds: float = 20) -> None:
-        """Wait until every reporter has done `count` operations more, called `what` if given.
+        """Wait until every reporter has done `count` operations more (`what`, if given).
 
-        Raises AssertionError naming those that have stopped, with what the checker finds. `seconds` is stretched.
+        Raises AssertionError naming those that have stopped, with what the checker finds. `seconds`:
+        stretched.
         """
         goal = {who: done + count for who, done in self._done(what).items()}
         kind = what or "operation"
@@ -96,7 +97,7 @@ class Workload(ABC):
 
     def _short_of(self, goal: dict[str, int], what: str | None) -> list[str]:
         done = self._done(what)
-        return [who for who, count in goal.items() if done[who] < count]
+        return [who for who, count in goal.items() if done.get(who, 0) < count]
 
     def _wait(self, what: str, silent: Callable[[], list[str]], seconds: float = 20) -> None:
         """Wait until nobody is `silent`, for as long as there is a guest to wait for."""
@@ -117,6 +118,13 @@ class Workload(ABC):
         machine = self.guest.machine
         reset = any(event.name in ("RESET", "SHUTDOWN") for event in machine.qmp.events)
         return machine.gone() or ("the guest crashed, or was reset" if reset else "")
+
+    def check_artefacts(self) -> None:
+        """Judge what lies outside the guest, while it is stopped for a moment. Raises AssertionError."""
+        self.guest.machine.qmp.command("stop")
+        found = self.post_mortem()
+        self.guest.machine.qmp.command("cont")
+        self.fail_with(found)
 
     def post_mortem(self) -> list[Problem]:
         """What the artefacts tell when the guest can say no more."""
