@@ -150,6 +150,7 @@ class TestBed:
         scratch = self._scratch / str(number)
         note(source.history, f"transfer {number} begins")
         outcome = Transfer(source, start_target, directory, scratch, self.observers).run(fault)
+        note(source.history, f"transfer {number} ends")
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)

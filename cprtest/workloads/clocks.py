@@ -3,13 +3,14 @@
 
 assets/guest/clock-watch.c reads them. What a clock may do at most is not a guess: between the moment before
 the workload was started and the moment at which a report was read, no more time passed in the guest than on
-the host.
+the host. Less did only while the guest was paused, and by as much as a report takes to arrive.
 """
 
 import time
 from collections.abc import Iterator
 
 from cprtest.guest.guest import Guest
+from cprtest.limits import stretched
 from cprtest.workloads.history import Operation, Problem
 from cprtest.workloads.workload import Workload
 
@@ -18,6 +19,8 @@ _RATE = 0.02
 """How much faster than the host's a guest's clock may run: it measures the TSC, badly under TCG."""
 _SLACK = 50_000_000
 """ns"""
+_LATE = 1e9
+"""ns, stretched, that a report may take to arrive."""
 _NEAR = 3
 """Ticks on each side of a step: reading two clocks one after the other can take long, but not each time."""
 
@@ -33,6 +36,7 @@ class Clocks(Workload):
         # Not later than the guest's time: it was asked afterwards. Its uptime is its monotonic clock.
         self._began = time.monotonic_ns()
         self._uptime = int(float(guest.run("cat /proc/uptime").split()[0]) * 1e9)
+        self._asked = time.monotonic_ns()
         self.start(f"clock-watch {guest.spec.vcpus} {PERIOD_MS}")
 
     def judge(self) -> list[Problem]:
@@ -46,7 +50,7 @@ class Clocks(Workload):
         ]
         for who in self._names():
             ticks = [_Tick(op) for op in self.operations("tick") if op.who == who]
-            found += [*self._ahead(ticks), *_steps(ticks)]
+            found += [*self._ahead(ticks), *self._behind(ticks), *_steps(ticks)]
         return found
 
     def _ahead(self, ticks: list["_Tick"]) -> Iterator[Problem]:
@@ -59,6 +63,19 @@ class Clocks(Workload):
                     f"{tick.operation.place}: the monotonic clock is ahead: {passed / 1e9:.3f} s passed in "
                     f"the guest, {host / 1e9:.3f} s at most on the host",
                     ("resume",) if tick.operation.transfer else (),
+                )
+                return
+
+    def _behind(self, ticks: list["_Tick"]) -> Iterator[Problem]:
+        """The first tick by which much less time had passed in the guest than on the host."""
+        for tick in ticks:
+            passed = tick.monotonic - self._uptime
+            host = tick.operation.unseen - self._asked - tick.operation.paused
+            if passed < host * (1 - _RATE) - stretched(_LATE):
+                yield Problem(
+                    f"{tick.operation.place}: the monotonic clock is behind: {passed / 1e9:.3f} s passed in "
+                    f"the guest, {host / 1e9:.3f} s at least on the host, transfers not counted",
+                    ("stream",) if tick.operation.transfer else (),
                 )
                 return
 

@@ -3,8 +3,8 @@
 
 The guest's programs write to a virtio-serial port (assets/guest/history.h has the form of a line), and
 every QEMU of a test appends what comes there to one and the same file. So what was written before a
-hand-over is there, in order, whatever became of the QEMU. The bed adds a line for each transfer: `host 0 0
-0 transfer 1 begins`.
+hand-over is there, in order, whatever became of the QEMU. The bed adds lines of its own: `host 0 TIME TIME
+transfer 1 begins`, and `ends`, where TIME is the host's CLOCK_MONOTONIC in ns.
 """
 
 import re
@@ -24,7 +24,8 @@ class Operation:
 
     who: the reporter, NAME.INDEX. number: its operations count from 0. start, end: ns of the guest's
     CLOCK_MONOTONIC. transfer: how many transfers had begun when the report reached the host. seen: ns of the
-    host's CLOCK_MONOTONIC at which it was read, so at or after it was done.
+    host's CLOCK_MONOTONIC at which it was read, so at or after it was done. unseen: ns of the last look
+    before that. paused: ns that all transfers so far have taken on the host, at most.
     """
 
     who: str
@@ -34,6 +35,8 @@ class Operation:
     result: tuple[str, ...]
     transfer: int
     seen: int
+    unseen: int
+    paused: int
 
     @property
     def what(self) -> str:
@@ -65,6 +68,9 @@ class History:
         self.path = path
         self._offset = 0
         self._transfer = 0
+        self._looked = 0
+        self._paused = 0
+        self._began: int | None = None
         self._operations: list[Operation] = []
         self._problems: list[Problem] = []
 
@@ -98,6 +104,7 @@ class History:
     def _read(self) -> None:
         if not self.path.exists():
             return
+        looking = time.monotonic_ns()
         with self.path.open("rb") as file:
             file.seek(self._offset)
             data = file.read()
@@ -106,6 +113,7 @@ class History:
         seen = time.monotonic_ns()
         for line in whole.decode(errors="replace").splitlines():
             self._add(line, seen)
+        self._looked = looking
 
     def _add(self, line: str, seen: int) -> None:
         match = _LINE.fullmatch(line)
@@ -114,14 +122,26 @@ class History:
             return
         who, number, start, end, rest = match.groups()
         if who == _HOST:
-            self._transfer += rest.endswith("begins")
+            self._count(rest, int(start))
             return
         result = tuple(rest.split())
-        operation = Operation(who, int(number), int(start), int(end), result, self._transfer, seen)
+        paused = self._paused + (seen - self._began if self._began is not None else 0)
+        operation = Operation(
+            who, int(number), int(start), int(end), result, self._transfer, seen, self._looked, paused
+        )
         self._operations.append(operation)
+
+    def _count(self, text: str, t: int) -> None:
+        if text.endswith("begins"):
+            self._transfer += 1
+            self._began = t
+        elif self._began is not None:
+            self._paused += t - self._began
+            self._began = None
 
 
 def note(path: Path, text: str) -> None:
-    """Add a line of the host's to the history at `path`."""
+    """Add a line of the host's, of this moment, to the history at `path`."""
+    t = time.monotonic_ns()
     with path.open("a") as file:
-        file.write(f"{_HOST} 0 0 0 {text}\n")
+        file.write(f"{_HOST} 0 {t} {t} {text}\n")

@@ -60,6 +60,13 @@ class MemoryPattern(Workload):
         """Every page as the memory file has it. The guest must be stopped, or gone."""
         return list(self._judge_file())
 
+    def check_artefacts(self) -> None:
+        """Stop the guest for a moment and judge all pages from outside. Raises AssertionError."""
+        self.guest.machine.qmp.command("stop")
+        found = self.post_mortem()
+        self.guest.machine.qmp.command("cont")
+        self.fail_with(found)
+
     def far_from_the_sweep(self, count: int) -> list[int]:
         """Addresses of `count` pages that memory.0 is not at just now. The guest must be stopped."""
         runs = [op.result[2:] for op in self.operations("map") if op.who == f"{self.name}.0"]

@@ -94,8 +94,9 @@ class LyingKernel(CprTest):
         guest = self.boot(disk=self.disk())
         kernel = KernelLog(guest)
         # One byte a second. HMP, because QMP's arguments have underscores here.
-        throttle = "block_set_io_throttle disk0 1 0 0 0 0 0"
-        guest.machine.qmp.command("human-monitor-command", command_line=throttle)
+        throttle = "block_set_io_throttle /machine/peripheral/disk0/virtio-backend 1 0 0 0 0 0"
+        said = guest.machine.qmp.command("human-monitor-command", command_line=throttle)
+        self.assertEqual(said, "")
         guest.run("echo 1 >/proc/sys/kernel/hung_task_timeout_secs")
         guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=8 oflag=direct >/dev/null 2>&1 </dev/null &")
         self.assert_told(kernel, "hung task: .*dd.* blocked for more than 1 seconds")
