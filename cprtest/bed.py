@@ -53,7 +53,8 @@ class TestBed:
         self._directory = directory
         self._workdir = workdir
         self._cleanups = contextlib.ExitStack()
-        self._scratch = self._cleanups.enter_context(Run.start()).scratch()
+        self._run = self._cleanups.enter_context(Run.start())
+        self._scratch = self._run.scratch()
         self._network: Network | None = None
 
     def close(self) -> None:
@@ -117,9 +118,13 @@ class TestBed:
             address = f"{HOST_ADDRESS.format(net.index)}/24"
             self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
         accel = accel or self._best_accel()
+        if memory == "shm":
+            memory = str(self._run.scratch(Path("/dev/shm")) / "memory")
         spec = GuestSpec(_image(), accel, memory_mib, vcpus, devices, memory, machine)
         before = len(self.machines)
-        saved = state.ensure(spec.shape(self.qemu.binary), lambda: self._boot_cold(spec))
+        saved = state.ensure(
+            spec.shape(self.qemu.binary), lambda: self._boot_cold(replace(spec, memory="memfd"))
+        )
         del self.machines[before:]  # one that was saved has ended
         started = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
         started.ready()

@@ -35,7 +35,7 @@ class Image:
 class GuestSpec:
     """One guest. `accel`: kvm or tcg. `memory_mib`: guest RAM, in a file that travels.
 
-    `memory`: that file is a memfd, a file in /dev/shm (shm) or a memfd of 2 MiB pages (hugepages).
+    `memory`: that file is a memfd, a memfd of 2 MiB pages (hugepages), or the file of this path.
     `machine`: q35 or pc; pc has no root ports to plug devices into.
     """
 
@@ -100,9 +100,8 @@ class GuestSpec:
 
     def _memory_backend(self) -> dict[str, Any]:
         backend: dict[str, Any] = {"id": "ram0", "size": self.memory_mib << 20, "share": True}
-        if self.memory == "shm":
-            # A directory: QEMU makes a file in it and unlinks it at once.
-            return {"qom-type": "memory-backend-file", "mem-path": "/dev/shm", **backend}
+        if self.memory.startswith("/"):
+            return {"qom-type": "memory-backend-file", "mem-path": self.memory, **backend}
         huge = {"hugetlb": True, "hugetlbsize": 2 << 20} if self.memory == "hugepages" else {}
         return {"qom-type": "memory-backend-memfd", **huge, **backend}
 

@@ -72,7 +72,8 @@ class History:
         self._paused = 0
         self._began: int | None = None
         self._operations: list[Operation] = []
-        self._problems: list[Problem] = []
+        self._problems: list[tuple[str, Problem]] = []
+        self._expected: dict[str, int] = {}
 
     @property
     def transfers(self) -> int:
@@ -87,19 +88,8 @@ class History:
 
     def problems(self, name: str) -> list[Problem]:
         """What is wrong with the reports of `name` themselves: damaged, lost, or there twice."""
-        found = []
-        expected: dict[str, int] = {}
-        for operation in self.operations(name):
-            wanted = expected.get(operation.who, 0)
-            if operation.number < wanted:
-                # A number is used once by a program, and a program lives in the guest's memory.
-                text = f"{operation.place} was reported twice: the guest has run on both sides, or fell back"
-                found.append(Problem(text, ("stop",)))
-            elif operation.number > wanted:
-                lost = f"{wanted} to {operation.number - 1}"
-                found.append(Problem(f"{operation.who}: reports {lost} never reached the host"))
-            expected[operation.who] = max(wanted, operation.number + 1)
-        return [*self._problems, *found]
+        self._read()
+        return [problem for who, problem in self._problems if who.rpartition(".")[0] in (name, "")]
 
     def _read(self) -> None:
         if not self.path.exists():
@@ -118,7 +108,7 @@ class History:
     def _add(self, line: str, seen: int) -> None:
         match = _LINE.fullmatch(line)
         if match is None:
-            self._problems.append(Problem(f"a report reached the host damaged: {line!r}"))
+            self._problems.append(("", Problem(f"a report reached the host damaged: {line!r}")))
             return
         who, number, start, end, rest = match.groups()
         if who == _HOST:
@@ -130,6 +120,20 @@ class History:
             who, int(number), int(start), int(end), result, self._transfer, seen, self._looked, paused
         )
         self._operations.append(operation)
+        if wrong := self._out_of_turn(operation):
+            self._problems.append((who, wrong))
+
+    def _out_of_turn(self, operation: Operation) -> Problem | None:
+        """A reporter uses each number once; a second copy of the guest repeats some."""
+        wanted = self._expected.get(operation.who, 0)
+        self._expected[operation.who] = max(wanted, operation.number + 1)
+        if operation.number < wanted:
+            text = f"{operation.place} was reported twice: the guest has run on both sides, or fell back"
+            return Problem(text, ("stop",))
+        if operation.number > wanted:
+            lost = f"{wanted} to {operation.number - 1}"
+            return Problem(f"{operation.who}: reports {lost} never reached the host")
+        return None
 
     def _count(self, text: str, t: int) -> None:
         if text.endswith("begins"):

@@ -116,9 +116,11 @@ class Workload(ABC):
         raise AssertionError(f"{self.name}: silent are {', '.join(waiting)}{blamed}: {why}{listed}")
 
     def _gone(self) -> str:
-        """Why the guest will say nothing any more: QEMU has ended, or the guest has been reset."""
+        """Why waiting is in vain: QEMU has ended, the guest has been reset, or there are two of it."""
         machine = self.guest.machine
         reset = any(event.name in ("RESET", "SHUTDOWN") for event in machine.qmp.events)
+        if self.history.problems(self.name):
+            return "its reports are in disorder"
         return machine.gone() or ("the guest crashed, or was reset" if reset else "")
 
     def check_artefacts(self) -> None:  # noqa: B027 - most have none

@@ -31,9 +31,9 @@ def test_reports_that_come_twice_or_never_or_damaged(tmp_path: Path) -> None:
     path.write_text("a.0 0 1 2 x\na.0 1 1 2 x\na.0 1 1 2 x\na.0 4 1 2 x\na.0 \0\0\n")
     found = [str(problem) for problem in History(path).problems("a")]
     assert len(found) == 3
-    assert "damaged" in found[0]
-    assert "operation 1 was reported twice" in found[1] and found[1].endswith("[phase stop]")
-    assert "reports 2 to 3 never reached the host" in found[2]
+    assert "operation 1 was reported twice" in found[0] and found[0].endswith("[phase stop]")
+    assert "reports 2 to 3 never reached the host" in found[1]
+    assert "damaged" in found[2]
 
 
 def test_generator_of_cpu_burn() -> None:
