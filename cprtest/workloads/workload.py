@@ -109,11 +109,18 @@ class Workload(ABC):
         except TimeLimit as limit:
             waiting, why = silent(), str(limit)
         found = [*self.problems(), *self.post_mortem()]
-        # What the checker finds is better evidence than the silence.
-        moved = self.guest.machine is not self._running_on
-        blamed = f" {tag(*self.stalls)}" if moved and not any(problem.phases for problem in found) else ""
+        blamed = self._blame(found)
         listed = f"; {_listed(found)}" if found else ""
         raise AssertionError(f"{self.name}: silent are {', '.join(waiting)}{blamed}: {why}{listed}")
+
+    def _blame(self, found: Sequence[Problem]) -> str:
+        """The phases to blame for silence on a target. What the checker finds is better evidence.
+
+        A target that died had been told to run the guest.
+        """
+        if self.guest.machine is self._running_on or any(problem.phases for problem in found):
+            return ""
+        return " " + tag(*(("resume",) if self.guest.machine.gone() else self.stalls))
 
     def _gone(self) -> str:
         """Why waiting is in vain: QEMU has ended, the guest has been reset, or there are two of it."""
