@@ -98,7 +98,7 @@ class LyingKernel(CprTest):
         said = guest.machine.qmp.command("human-monitor-command", command_line=throttle)
         self.assertEqual(said, "")
         guest.run("echo 1 >/proc/sys/kernel/hung_task_timeout_secs")
-        guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=8 oflag=direct >/dev/null 2>&1 </dev/null &")
+        guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=8 conv=fsync >/dev/null 2>&1 </dev/null &")
         self.assert_told(kernel, "hung task: .*dd.* blocked for more than 1 seconds")
 
     def test_soft_lockup(self):
