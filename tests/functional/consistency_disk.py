@@ -7,8 +7,27 @@ from cprtest.test import CprTest
 from cprtest.workloads.journal import DiskJournal
 
 
+class Journaled(CprTest):
+    """What the tests below share."""
+
+    def journal_crosses(self, disk, transfers: int = 1, **options):
+        guest = self.boot(disk=disk)
+        journal = DiskJournal(guest, **options)
+        for _ in range(transfers):
+            journal.wait_progress()
+            self.transfer(guest).assert_completed()
+        self.judge(guest, disk, journal)
+
+    def judge(self, guest, disk, journal):
+        journal.wait_progress()
+        journal.stop()
+        guest.machine.quit()
+        self.bed.check_image(disk)
+        journal.check_image(self.bed.contents(disk))
+
+
 @needs("qemu:cpr-transfer")
-class DiskConsistency(CprTest):
+class DiskConsistency(Journaled):
     """
     :avocado: tags=full
     """
@@ -24,14 +43,6 @@ class DiskConsistency(CprTest):
     def test_virtio_scsi(self):
         """The same on virtio-scsi."""
         self.journal_crosses(self.disk(bus="virtio-scsi"))
-
-    def test_iothread(self):
-        """The same with an I/O thread for the disk."""
-        self.journal_crosses(self.disk(iothread=True))
-
-    def test_iothread_scsi_qcow2(self):
-        """The same with an I/O thread for a virtio-scsi controller and a qcow2 image."""
-        self.journal_crosses(self.disk(bus="virtio-scsi", format="qcow2", iothread=True))
 
     def test_io_uring(self):
         """The same with io_uring."""
@@ -66,17 +77,19 @@ class DiskConsistency(CprTest):
         guest.machine.kill()
         journal.check_image(self.bed.contents(disk))
 
-    def journal_crosses(self, disk, transfers: int = 1, **options):
-        guest = self.boot(disk=disk)
-        journal = DiskJournal(guest, **options)
-        for _ in range(transfers):
-            journal.wait_progress()
-            self.transfer(guest).assert_completed()
-        self.judge(guest, disk, journal)
 
-    def judge(self, guest, disk, journal):
-        journal.wait_progress()
-        journal.stop()
-        guest.machine.quit()
-        self.bed.check_image(disk)
-        journal.check_image(self.bed.contents(disk))
+@needs("qemu:cpr-transfer")
+class DiskOnIoThread(Journaled):
+    """Apart from the others, because QEMU loses an interrupt here now and then: docs/workloads.md.
+
+    :avocado: tags=soak
+    """
+
+    def test_virtio_blk(self):
+        """A virtio-blk disk with an I/O thread, its writers never at rest, crosses twenty hand-overs."""
+        self.journal_crosses(self.disk(iothread=True), transfers=20, pause_us=0)
+
+    def test_virtio_scsi(self):
+        """The same with an I/O thread for a virtio-scsi controller and a qcow2 image."""
+        disk = self.disk(bus="virtio-scsi", format="qcow2", iothread=True)
+        self.journal_crosses(disk, transfers=20, pause_us=0)
