@@ -22,6 +22,7 @@ from cprtest.host.network import Network
 from cprtest.host.runs import Run
 from cprtest.machine import state
 from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Tap, ToolsDisk, Vsock
+from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec, Image
@@ -29,7 +30,7 @@ from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
-from cprtest.transfer import Fault, Transfer
+from cprtest.transfer import ExecTransfer, Fault, Transfer
 from cprtest.workloads.history import note
 
 MUTANT = "QEMU_CPR_FAULT"
@@ -92,7 +93,7 @@ class TestBed:
     def boot(
         self,
         *,
-        net: Tap | None = None,
+        net: Tap | Sequence[Tap] | None = None,
         disk: Disk | None = None,
         tools: bool = False,
         vsock: bool = False,
@@ -105,18 +106,19 @@ class TestBed:
     ) -> Guest:
         """Start a guest and return it running.
 
+        net: the guest's NICs; several need an `index` each.
         tools: fio and tcpdump are commands in the guest, from a disk of their own.
         passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
-        memory_mib: MiB. accel: kvm or tcg; the best that works here by default. memory, machine: as in
-        GuestSpec.
+        memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine: as in GuestSpec;
+        memory as well, or shm for a file in /dev/shm.
         """
-        if net is not None:
-            net = replace(net, cpr=features(self.qemu.binary).has("tap-cpr"))
+        taps = [net] if isinstance(net, Tap) else net or []
+        nets = [replace(tap, cpr=features(self.qemu.binary).has("tap-cpr")) for tap in taps]
         tools_disk = ToolsDisk(installed.guest_image().tools) if tools else None
-        devices = tuple(device for device in (net, disk, tools_disk) if device is not None)
-        if net is not None:
-            address = f"{HOST_ADDRESS.format(net.index)}/24"
-            self.network.tap(net.ifname, queues=net.netdev_queues, address=address)
+        devices = tuple(device for device in (*nets, disk, tools_disk) if device is not None)
+        for tap in nets:
+            address = f"{HOST_ADDRESS.format(tap.index)}/24"
+            self.network.tap(tap.ifname, queues=tap.netdev_queues, address=address)
         accel = accel or self._best_accel()
         if memory == "shm":
             memory = str(self._run.scratch(Path("/dev/shm")) / "memory")
@@ -138,23 +140,41 @@ class TestBed:
             observer.booted(guest)
         return guest
 
-    def transfer(self, guest: Guest, *, keep_source: bool = False, fault: Fault | None = None) -> Outcome:
+    def transfer(
+        self,
+        guest: Guest,
+        *,
+        mode: str = "cpr-transfer",
+        keep_source: bool = False,
+        fault: Fault | None = None,
+    ) -> Outcome:
         """Hand `guest` over to a new QEMU and judge how it ended. `fault` strikes on the way.
 
-        When the target has the guest the source is ended, as management software would do, unless
-        `keep_source`. `guest` follows the survivor.
+        mode: cpr-transfer, or cpr-exec, where the source's process becomes the new QEMU. When the target
+        has the guest the source is ended, as management software would do, unless `keep_source`. `guest`
+        follows the survivor.
         """
         number = len(self.outcomes) + 1
         directory = self._directory if number == 1 else self._directory / f"transfer-{number}"
         source = guest.machine
         source.qmp.actor = "source"
+        for observer in self.observers:
+            observer.arm(source)
+        scratch = self._scratch / str(number)
 
         def start_target(extra: list[str], fds: list[int]) -> Machine:
             return self._start(self.target_qemu, guest.spec, directory, "target", extra=extra, pass_fds=fds)
 
-        scratch = self._scratch / str(number)
+        def exec_target(extra: list[str], _fds: list[int]) -> Machine:
+            target = Execed(
+                self.target_qemu.binary, guest.spec, directory, source=source, scratch=scratch, extra=extra
+            )
+            self.machines.append(target)
+            return target
+
+        kind, start = (ExecTransfer, exec_target) if mode == "cpr-exec" else (Transfer, start_target)
         note(source.history, f"transfer {number} begins")
-        outcome = Transfer(source, start_target, directory, scratch, self.observers).run(fault)
+        outcome = kind(source, start, directory, scratch, self.observers).run(fault)
         note(source.history, f"transfer {number} ends")
         self.outcomes.append(outcome)
         if outcome.survivor == "target":

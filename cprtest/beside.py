@@ -4,13 +4,22 @@
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from cprtest.errors import CprError
-from cprtest.limits import stretched
+from cprtest.limits import stretched, wait_until
 from cprtest.outcome import Outcome
+from cprtest.timeline.timeline import tag
 
 _LIMIT = 120.0
+
+
+class Step(Protocol):
+    """Where a transfer may be held: a hold of the syscall gate, or another thing with a name."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the transfer is there, or was."""
 
 
 class Beside:
@@ -32,6 +41,25 @@ class Beside:
         if self._outcome is None:
             raise CprError("the transfer has not ended yet: ask for its outcome after the `with` block")
         return self._outcome
+
+    def reach(self, step: Step, seconds: float = 20) -> None:
+        """Wait until the transfer has come to `step`, `seconds` (stretched) at most.
+
+        Raises AssertionError when it ends without, and TimeLimit.
+        """
+        wait_until(
+            f"the transfer to come to {step}",
+            lambda: step.reached or not self._thread.is_alive(),
+            seconds,
+            lambda: "it goes on without",
+        )
+        if not step.reached:
+            if self._failure is not None:
+                raise self._failure
+            came = tag(self.outcome.timeline.last() or "stop")
+            raise AssertionError(
+                f"the transfer ended before it came to {step}: {self.outcome.describe()} {came}"
+            )
 
     def join(self) -> None:
         """Wait until the thread has ended. Raises CprError after 120 s (stretched)."""

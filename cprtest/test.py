@@ -83,9 +83,16 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         """A fresh disk for the guest; arguments as in TestBed.disk."""
         return self.bed.disk(**disk)
 
-    def transfer(self, guest: Guest, *, keep_source: bool = False, fault: Fault | None = None) -> Outcome:
+    def transfer(
+        self,
+        guest: Guest,
+        *,
+        mode: str = "cpr-transfer",
+        keep_source: bool = False,
+        fault: Fault | None = None,
+    ) -> Outcome:
         """Hand `guest` over to a new QEMU and judge how it ended; see TestBed.transfer."""
-        outcome = self.bed.transfer(guest, keep_source=keep_source, fault=fault)
+        outcome = self.bed.transfer(guest, mode=mode, keep_source=keep_source, fault=fault)
         self.log.info("%s: %s", outcome.status, outcome.describe())
         return outcome
 

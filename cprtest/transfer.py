@@ -5,10 +5,11 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cprtest.errors import CprError
 from cprtest.limits import wait_until
+from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.qmp import CommandFailed
@@ -55,9 +56,15 @@ class Transfer:
         self.observers = observers
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir()
+        self.target, self.channels = self._prepare(start_target, scratch)
+
+    def _prepare(
+        self, start_target: Callable[[list[str], list[int]], Machine], scratch: Path
+    ) -> tuple[Machine, list[dict[str, Any]]]:
+        """Start the target; it, and the channels that the source is to use."""
         # The target gets the cpr socket already listening, so the source can connect at once, and its
         # path serves the source alone. The main socket it makes itself before it closes the cpr channel.
-        scratch.mkdir()
         cpr_path = scratch / "cpr"
         main_path = scratch / "main"
         with socket.socket(socket.AF_UNIX) as listener:
@@ -68,11 +75,15 @@ class Transfer:
                 channel("cpr", {"type": "fd", "str": str(fd)}),
                 channel("main", {"type": "unix", "path": str(main_path)}),
             ]
-            self.target = start_target(incoming(channels), [fd])
-        self.channels = [
+            target = start_target(incoming(channels), [fd])
+        return target, [
             channel("main", {"type": "unix", "path": str(main_path)}),
             channel("cpr", {"type": "unix", "path": str(cpr_path)}),
         ]
+
+    def _parameters(self) -> dict[str, Any]:
+        """Migration parameters of the source."""
+        return {"mode": "cpr-transfer"}
 
     def run(self, fault: Fault | None = None) -> Outcome:
         """Hand the guest over, wait until everything has settled, and say how it ended.
@@ -81,7 +92,7 @@ class Transfer:
         """
         source = self.source
         source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
-        source.qmp.command("migrate-set-parameters", mode="cpr-transfer")
+        source.qmp.command("migrate-set-parameters", **self._parameters())
         # A guest that was paused has to arrive paused: then that is what "has the guest" means.
         self._wanted = ("running",) if source.run_state() == "running" else ("paused", "suspended")
         self._since = len(source.qmp.events)
@@ -172,6 +183,41 @@ class Transfer:
         timeline.write(self.directory)
         outcome.write()
         return outcome
+
+
+class ExecTransfer(Transfer):
+    """A cpr-exec: the source's process becomes the new QEMU. `start_target` makes an Execed.
+
+    There is one process: `target` is what it is after execve. The device state goes through a file.
+    """
+
+    target: Execed
+
+    def _prepare(
+        self, start_target: Callable[[list[str], list[int]], Machine], scratch: Path
+    ) -> tuple[Machine, list[dict[str, Any]]]:
+        address = {"transport": "file", "filename": str(scratch / "state"), "offset": 0}
+        channels = [{"channel-type": "main", "addr": address}]
+        return start_target(incoming(channels), []), channels
+
+    def _parameters(self) -> dict[str, Any]:
+        return {"mode": "cpr-exec", "cpr-exec-command": self.target.argv}
+
+    def _reported(self) -> str:
+        # The last words of a monitor may be lost in execve. The new one speaks after success only.
+        return "completed" if self.target.qmp.is_ready else super()._reported()
+
+    def _settle(self) -> None:
+        def replaced() -> bool:
+            return self.target.qmp.is_ready or self._reported() == "failed" or self.source.exit() is not None
+
+        if self._reported() == "completed":
+            wait_until(
+                "the new QEMU to greet", replaced, 20, lambda: f"its log ends: {self.source.last_words()}"
+            )
+        if self.target.qmp.is_ready:
+            self.target.take_over()
+        super()._settle()
 
 
 def _build(machine: Machine) -> str:

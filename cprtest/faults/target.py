@@ -52,3 +52,19 @@ class TargetHangs(_StoppedTarget):
     def strike(self, transfer: Transfer) -> None:
         """After `migrate`, while the source waits."""
         transfer.source.qmp.command("migrate_cancel")
+
+
+class ExecFails:
+    """cpr-exec: there is no such program, so execve fails after the source has completed."""
+
+    name = "exec-fails"
+    phase = "handover"
+    side = "source"
+
+    def prepare(self, transfer: Transfer) -> None:
+        """Before `migrate`: the command leads nowhere."""
+        command = [f"{transfer.target.qemu}-nowhere"]
+        transfer.source.qmp.command("migrate-set-parameters", cpr_exec_command=command)
+
+    def strike(self, transfer: Transfer) -> None:
+        """After `migrate`: it strikes by itself."""

@@ -54,6 +54,16 @@ class Guest:
             return f"QEMU is in run state {state}; its last words: {self.machine.last_words()}"
         return None
 
+    def suspend(self) -> None:
+        """Put the guest to sleep (ACPI S3) and wait until it is."""
+        self._shell.send("echo mem > /sys/power/state")  # its reply comes when the guest is awake again
+        self.machine.wait_run_state("suspended")
+
+    def wake(self) -> None:
+        """Wake a guest that sleeps."""
+        self.machine.qmp.command("system_wakeup")
+        self.machine.wait_run_state("running")
+
     def follow(self, machine: Machine) -> None:
         """The guest has moved to `machine`: go on with that one's console."""
         self.machine = machine

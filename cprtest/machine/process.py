@@ -26,6 +26,7 @@ from cprtest.timeline.clock import WallClock
 # What a timeline is made of, before there are observers outside QEMU. Names that a QEMU does not
 # know only cost it a warning (its log says so).
 TRACE_EVENTS = (
+    "cpr_exec",
     "cpr_state_save",
     "cpr_state_load",
     "cpr_transfer_input",
@@ -67,12 +68,14 @@ class Died(CprError):
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: an exit status, or the signal that killed it."""
+    """How a QEMU ended: an exit status, the signal that killed it, or neither: another took its process."""
 
     status: int | None
     signal: str | None
 
     def __str__(self) -> str:
+        if self.status is None and self.signal is None:
+            return "replaced by execve"
         return f"killed by {self.signal}" if self.signal else f"exit status {self.status}"
 
 
@@ -99,44 +102,17 @@ class Machine:
         environment: Mapping[str, str] | None = None,
         history: Path | None = None,
     ) -> None:
-        self.qemu = qemu
-        self.spec = spec
-        directory.mkdir(parents=True, exist_ok=True)
-        self.log = directory / f"{actor}.log"
-        self.trace = directory / f"{actor}.trace"
-        self.history = history or directory / "history.log"
-        self.clock = WallClock()
-        self.stopping = False
+        self._set_up(qemu, spec, directory, actor, history)
         qmp_ours, qmp_theirs = socket.socketpair()
         self.shell_socket, shell_theirs = socket.socketpair()
         theirs = (qmp_theirs, shell_theirs)
-        argv = [
-            *prefix,
-            str(qemu),
-            *("-name", f"cpr-{actor},debug-threads=on"),
-            *_socket_chardev("qmp", qmp_theirs),
-            *("-mon", "chardev=qmp,mode=control"),
-            *("-chardev", f"file,id=console,path={directory / 'console.log'},append=on"),
-            *("-serial", "chardev:console"),
-            *_socket_chardev("shell", shell_theirs),
-            *("-device", f"virtio-serial-pci,id=shell,bus={spec.bus},addr=1e.0"),
-            *("-device", "virtserialport,bus=shell.0,chardev=shell,name=shell"),
-            # A file, not a socket: what the guest has written is there, whatever becomes of this process.
-            *("-chardev", f"file,id=history,path={self.history},append=on"),
-            *("-device", "virtserialport,bus=shell.0,chardev=history,name=history"),
-            *("-msg", "timestamp=on", "-D", str(self.trace)),
-            *(word for name in TRACE_EVENTS for word in ("-trace", name)),
-            *spec.command_line(),
-            *extra,
-        ]
-        self.argv = argv
-        self.qmp = Qmp(actor, directory / "qmp.log")
+        ends = [f"socket,fd={end.fileno()}" for end in theirs]
+        self.argv = [*prefix, *self._command_line(ends[0], ends[1], extra)]
         with self.log.open("ab") as log, theirs[0], theirs[1]:
-            log.write((" ".join(argv) + "\n").encode())
+            log.write((" ".join(self.argv) + "\n").encode())
             log.flush()
-            self.started = time.monotonic_ns()
             self.process = popen(
-                argv,
+                self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -144,6 +120,41 @@ class Machine:
                 env={**os.environ, **(environment or {})},
             )
         self.qmp.connect(qmp_ours)
+
+    def _set_up(self, qemu: Path, spec: GuestSpec, directory: Path, actor: str, history: Path | None) -> None:
+        """Everything but the process and the channels to it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.qemu = qemu
+        self.spec = spec
+        self.log = directory / f"{actor}.log"
+        self.trace = directory / f"{actor}.trace"
+        self.history = history or directory / "history.log"
+        self._console = directory / "console.log"
+        self.clock = WallClock()
+        self.stopping = False
+        self.replaced = False  # by another QEMU in the same process
+        self.started = time.monotonic_ns()
+        self.qmp = Qmp(actor, directory / "qmp.log")
+
+    def _command_line(self, qmp: str, shell: str, extra: Sequence[str]) -> list[str]:
+        """QEMU and its arguments. qmp, shell: character devices (-chardev, without id)."""
+        return [
+            str(self.qemu),
+            *("-name", f"cpr-{self.actor},debug-threads=on"),
+            *("-chardev", f"{qmp},id=qmp", "-mon", "chardev=qmp,mode=control"),
+            *("-chardev", f"file,id=console,path={self._console},append=on"),
+            *("-serial", "chardev:console"),
+            *("-chardev", f"{shell},id=shell"),
+            *("-device", f"virtio-serial-pci,id=shell,bus={self.spec.bus},addr=1e.0"),
+            *("-device", "virtserialport,bus=shell.0,chardev=shell,name=shell"),
+            # A file, not a socket: what the guest has written is there, whatever becomes of this process.
+            *("-chardev", f"file,id=history,path={self.history},append=on"),
+            *("-device", "virtserialport,bus=shell.0,chardev=history,name=history"),
+            *("-msg", "timestamp=on", "-D", str(self.trace)),
+            *(word for name in TRACE_EVENTS for word in ("-trace", name)),
+            *self.spec.command_line(),
+            *extra,
+        ]
 
     @property
     def actor(self) -> str:
@@ -157,6 +168,8 @@ class Machine:
 
     def exit(self) -> Exit | None:
         """How it ended, or None while it lives."""
+        if self.replaced:
+            return Exit(None, None)
         code = self.process.poll()
         if code is None:
             return None
@@ -232,7 +245,3 @@ class Machine:
         )
         assert state is not None
         return state
-
-
-def _socket_chardev(name: str, sock: socket.socket) -> list[str]:
-    return ["-chardev", f"socket,id={name},fd={sock.fileno()}"]

@@ -52,13 +52,17 @@ class Qmp:
         self._closed = False
 
     def connect(self, sock: socket.socket) -> None:
-        """Take over `sock` and wait for the greeting in the background."""
+        """Take over `sock` and wait for the greeting in the background. A listening one gets one client."""
         self._greeting = loop.start(self._open(sock))
 
     async def _open(self, sock: socket.socket) -> None:
         self._opening = asyncio.current_task()
         listener = EventListener()
         self._client.register_listener(listener)
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            with sock as waiting:
+                waiting.setblocking(False)
+                sock, _ = await asyncio.get_running_loop().sock_accept(waiting)
         await self._client.connect(sock)
         self._pump = asyncio.get_running_loop().create_task(self._listen(listener))
 

@@ -5,7 +5,7 @@
     self.observe(gate)                       # before boot()
     hold = gate.hold("VHOST_RESET_OWNER", actor="source")
     with self.transferring(guest) as transfer:
-        hold.wait()                          # the source's thread is parked in the kernel, before the ioctl
+        transfer.reach(hold)                 # the source's thread is parked in the kernel, before the ioctl
         hold.release()
     transfer.outcome.assert_completed()
 

@@ -114,11 +114,22 @@ class Hold(Rule):
         self._progress = progress
         self._news = threading.Condition()
         self._parked: list[int] = []
+        self._reached = False
+        self._released: tuple[int, int] | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether a call is, or was, parked."""
+        return self._reached
 
     def strike(self, index: int) -> None:
         with self._news:
-            self._parked.append(index)
-            self._news.notify_all()
+            if self._released is None:
+                self._parked.append(index)
+                self._reached = True
+                self._news.notify_all()
+                return
+        self._gate.answer(index, *self._released)
 
     def wait(self, seconds: float = 10) -> Event:
         """Wait until a call is parked and return it. `seconds` is stretched. Raises TimeLimit."""
@@ -130,11 +141,13 @@ class Hold(Rule):
 
     def release(self, error: int = 0) -> None:
         """Let parked calls go on, or fail with errno `error`; no further call is parked."""
-        self.cancel(error)
-
-    def cancel(self, error: int = 0) -> None:
-        super().cancel()
+        self._gate.forget(self)
         with self._news:
+            self._released = (ANSWER, -error) if error else (CONTINUE, 0)
             parked, self._parked = self._parked, []
         for index in parked:
-            self._gate.answer(index, ANSWER if error else CONTINUE, -error)
+            self._gate.answer(index, *self._released)
+
+    def cancel(self) -> None:
+        """As `release`."""
+        self.release()

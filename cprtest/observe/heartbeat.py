@@ -66,19 +66,22 @@ class Heartbeat(Observer):
         self._page = _Page(*locate(guest.machine, address), nonce, self._vcpus)
         self._beat = round(1000 * stretched(_BEAT_US[guest.spec.accel]))
 
-    def begin(self, source: Machine, target: Machine) -> None:
+    def arm(self, source: Machine) -> None:
         if self._page is None:
             raise CprError("heartbeat: the guest had been booted before this observer was added")
-        self._sides = (source, target)
+        self._sides = (source,)
         self._since = time.monotonic_ns()
         self._page.command(self._beat, self._busy)
         self._sampler = self._page.start_sampler(self._look)
         if self._running():
             self._wait_for_beats(self._page)
 
+    def begin(self, source: Machine, target: Machine) -> None:
+        self._sides = (source, target)
+
     def end(self) -> list[Event]:
         """Raises CprError when the sampler died."""
-        assert self._page is not None and self._sampler is not None, "begin() comes first"
+        assert self._page is not None and self._sampler is not None, "arm() comes first"
         if self._running():
             try:
                 self._wait_for_beats(self._page)

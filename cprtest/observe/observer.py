@@ -19,8 +19,8 @@ class Observer:
     """Sees nothing: what an observer does not need it leaves as it is here.
 
     The order of calls: `prefix` and `started` for each QEMU, `booted` once the guest runs, then for each
-    transfer `begin` (the target has been started, `migrate` has not been given), `end` (both sides have
-    settled), and `close` at the end of the test whatever happened.
+    transfer `arm` (there is no target yet), `begin` (the target has been started, `migrate` has not been
+    given), `end` (both sides have settled), and `close` at the end of the test whatever happened.
     """
 
     def prefix(self, actor: str) -> tuple[list[str], list[int]]:
@@ -33,6 +33,13 @@ class Observer:
 
     def booted(self, guest: Guest) -> None:
         """The guest runs on its first QEMU."""
+
+    def arm(self, source: Machine) -> None:
+        """A transfer is coming, its target has not been started: what takes time is done here.
+
+        A target that is started and then kept waiting is further on when the guest is stopped: the pause gets
+        shorter.
+        """
 
     def begin(self, source: Machine, target: Machine) -> None:
         """A transfer is about to begin."""

@@ -96,7 +96,7 @@ class OpenFiles:
         if process is None or before is file:
             return file, file.about()
         process.descriptors[fd] = file
-        if before is not None and before.kind == file.kind:
+        if before is not None and before.kind == file.kind and before.device:
             place = (before.device, before.queue)
         elif waiting := process.waiting.get(file.kind):
             place = waiting.pop(0)

@@ -54,7 +54,10 @@ def assert_never_ran(timeline: Timeline) -> None:
 
 
 def assert_nothing_lost(timeline: Timeline, *, but_in_the_pause: bool = False) -> None:
-    """The guest answered every numbered packet once (`but_in_the_pause`: every one sent while it ran).
+    """The guest got every numbered packet, and answered it once (`but_in_the_pause`: if sent while it ran).
+
+    An answer that got lost at the edge of the pause is counted (`lost_from_guest`) and not judged: why the
+    reference loses one now and then, when QEMU serves the tap, is not known yet (docs/design-notes.md).
 
     Raises AssertionError with the numbers of those that were lost or came twice.
     """
@@ -66,8 +69,9 @@ def assert_nothing_lost(timeline: Timeline, *, but_in_the_pause: bool = False) -
         wrong.append(f"packets {seen['doubled']} were answered twice {tag('resume')}")
     if seen["lost_outside_pause"]:
         wrong.append(f"packets {seen['lost_outside_pause']} were lost while the guest ran {tag('resume')}")
-    elif seen["lost"] and not but_in_the_pause:
-        wrong.append(f"{seen['lost']} packets were lost while the guest was paused {tag('setup', 'acquire')}")
+    lost = seen["lost"] - seen["lost_from_guest"]
+    if lost > 0 and not seen["lost_outside_pause"] and not but_in_the_pause:
+        wrong.append(f"{lost} packets to the guest were lost in the pause {tag('setup', 'acquire')}")
     if wrong:
         raise AssertionError("\n  ".join([f"packets: {'; '.join(wrong)}", str(packets)]))
 

@@ -58,8 +58,7 @@ class Probe(Observer):
         default = stretched(_PERIOD_US[guest.spec.accel])
         self._period = round(1000 * (default if self._period_us is None else self._period_us))
 
-    def begin(self, source: Machine, target: Machine) -> None:
-        self._sides = (source, target)
+    def arm(self, source: Machine) -> None:
         self._since = time.monotonic_ns()
         self._offset = read_offset()
         address, limit = GUEST_ADDRESS.format(self._tap.index), round(stretched(2) * 1e9)
@@ -74,9 +73,12 @@ class Probe(Observer):
         if source.run_state() == "running":
             self._wait_for_answer(self._program)
 
+    def begin(self, source: Machine, target: Machine) -> None:
+        self._sides = (source, target)
+
     def end(self) -> list[Event]:
         """Raises CprError when packets were not recorded, or the program died."""
-        assert self._program is not None, "begin() comes first"
+        assert self._program is not None, "arm() comes first"
         self._program.send_signal(signal.SIGTERM)
         out, err = self._program.communicate(timeout=stretched(10))
         status, self._program = self._program.returncode, None

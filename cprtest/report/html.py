@@ -3,10 +3,12 @@
 
 import base64
 import os
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from cprtest.report import evidence
 from cprtest.report.model import BAD, RAN_WELL, STATUSES, Result, Results
@@ -22,6 +24,8 @@ SIGNS = {
     "INTERRUPT": "✗",
 }
 
+_SHAPES = ("svg", "style", "defs", "pattern", "marker", "g", "title", "rect", "path", "circle", "text")
+
 
 def render(results: Results, root: Path) -> str:
     """The text of the report on `results`, whose evidence lies in `root`; it will be in root/report."""
@@ -33,7 +37,7 @@ def render(results: Results, root: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        seconds=seconds, milliseconds=milliseconds, embedded=embedded, link=lambda path: _link(path, root)
+        seconds=seconds, milliseconds=milliseconds, figure=figure, link=lambda path: _link(path, root)
     )
     tests = [_shown(number, test, root) for number, test in enumerate(results.tests, 1)]
     return environment.get_template("template.html.j2").render(
@@ -93,9 +97,38 @@ def milliseconds(value: Any) -> str:
     return f"{value:.2f} ms"
 
 
-def embedded(drawing: str) -> str:
-    """An SVG as a data URI. As an image it keeps its styles and ids to itself."""
-    return "data:image/svg+xml;base64," + base64.b64encode(drawing.encode()).decode()
+def figure(drawing: str) -> Markup:
+    """An SVG as part of the page, so that it can be zoomed and has tooltips.
+
+    One that is not as cprtest.timeline.draw makes it is shown as an image, which can do nothing to the page.
+    """
+    if _harmless(drawing):
+        return Markup(drawing)
+    data = base64.b64encode(drawing.encode()).decode()
+    return Markup('<img src="data:image/svg+xml;base64,{}" alt="A drawing that is not ours">').format(data)
+
+
+def _harmless(drawing: str) -> bool:
+    """Whether `drawing` is an SVG of shapes and text only."""
+    try:
+        root = ET.fromstring(drawing)
+    except ET.ParseError:
+        return False
+    space = "{http://www.w3.org/2000/svg}"
+    known = {space + name for name in _SHAPES}
+    styles = "".join(part.text or "" for part in root.iter(f"{space}style"))
+    return (
+        root.tag == f"{space}svg"
+        and all(part.tag in known and not any(map(_acts, part.attrib.items())) for part in root.iter())
+        and all(rule.strip().startswith(".tl ") for rule in styles.split("}")[:-1])
+        and "://" not in styles
+    )
+
+
+def _acts(attribute: tuple[str, str]) -> bool:
+    """Whether an attribute of a shape runs a script or fetches something."""
+    name, value = attribute
+    return name.startswith("on") or "href" in name or "://" in value
 
 
 def _shown(number: int, test: Result, root: Path) -> dict[str, Any]:

@@ -18,15 +18,17 @@ def downtimes(events: Sequence[Event], qemu: int | None) -> dict[str, int | None
 
     Where several were observed (vCPUs, NICs: `data` says which) the figure is the longest of them.
     """
-    return {figure: _longest(events, *names) for figure, names in FIGURES.items()} | {"qemu": qemu}
+    seen = {figure: silence(events, figure) for figure in FIGURES}
+    return {figure: edges[1] - edges[0] if edges else None for figure, edges in seen.items()} | {"qemu": qemu}
 
 
-def _longest(events: Sequence[Event], last: str, first: str) -> int | None:
-    """The longest time from an event `last` to the event `first` of the same index, None without a pair."""
+def silence(events: Sequence[Event], figure: str) -> tuple[int, int] | None:
+    """From which to which moment the longest silence of `figure` was; None if there was none."""
+    last, first = FIGURES[figure]
     ends = {e.data.get("index", 0): e.t for e in events if e.name == first}
     spans = [
-        ends[e.data.get("index", 0)] - e.t
+        (e.t, ends[e.data.get("index", 0)])
         for e in events
         if e.name == last and e.data.get("index", 0) in ends
     ]
-    return max(spans, default=None)
+    return max(spans, key=lambda edges: edges[1] - edges[0], default=None)

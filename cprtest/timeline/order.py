@@ -62,7 +62,7 @@ def violated(wanted: Sequence[str], phases: Mapping[str, Span], events: Sequence
     seen = " < ".join(name for name in began(phases) if name in wanted)
     lines = [f"order: expected {' < '.join(wanted)}, saw {seen} {tag(*wrong)}"]
     for name in wrong:
-        lines += _explained(name, wanted, first)
+        lines += _explained(name, [p for p in wanted if p == name or p not in wrong], first)
     return "\n".join(lines)
 
 
@@ -112,7 +112,7 @@ def _after(a: Event, b: Event) -> bool:
 
 
 def _explained(name: str, wanted: Sequence[str], first: Mapping[str, Event]) -> list[str]:
-    """What should have been, and the events that show that it was not, in the order in which they came."""
+    """Where `name` should have been among phases that are in order, and events that show it was not."""
     position = wanted.index(name)
     passed = [other for other in wanted[position + 1 :] if _after(first[name], first[other])]
     awaited = [other for other in wanted[:position] if _after(first[other], first[name])]

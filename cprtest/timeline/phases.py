@@ -72,7 +72,12 @@ RULES = (
         ),
     ),
     Rule("release", (Mark("source", "vhost_cpr_release"),), (Mark("source", "migration_cpr_setup"),)),
-    Rule("handover", (Mark("source", "cpr_state_save"),), (Mark("target", "cpr_state_load"),)),
+    Rule(
+        "handover",
+        # cpr-exec writes the state into a memfd first: nothing leaves before the process becomes the target.
+        (Mark("source", "cpr_state_save", "cpr-transfer"), Mark("source", "cpr_exec")),
+        (Mark("target", "cpr_state_load"),),
+    ),
     Rule(
         "acquire",
         (Mark("target", "cpr_state_load"),),

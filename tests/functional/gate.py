@@ -29,8 +29,8 @@ class SyscallGate(CprTest):
         self.observe(gate)
         guest = self.boot(net=Tap(vhost=False))
         hold = gate.hold("TUNSETOFFLOAD", actor="target")
-        with self.assertRaisesRegex(CprError, "supervisor ended"), self.transferring(guest):
-            hold.wait()
+        with self.assertRaisesRegex(CprError, "supervisor ended"), self.transferring(guest) as transfer:
+            transfer.reach(hold)
             gate.kill()
         self.assertRaisesRegex(CprError, "supervisor ended", self.bed.intact)
         self.assertEqual({m.exit().signal for m in self.bed.machines}, {"SIGKILL"})

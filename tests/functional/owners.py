@@ -23,7 +23,7 @@ class Owners(CprTest):
         guest = self.boot(net=Tap(vhost=True, queues=2))
         outcome = self.transfer(guest)
         outcome.assert_completed()
-        outcome.timeline.assert_order()
+        outcome.timeline.assert_order("stop", "setup", "handover", "acquire", "resume")
         assert_taken_over(outcome.timeline, [("net0", 0), ("net0", 1)])
 
     @needs("vhost-vsock", "root")

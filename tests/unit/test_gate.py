@@ -17,7 +17,7 @@ import pytest
 
 from cprtest import needs
 from cprtest.errors import CprError
-from cprtest.host import seccomp
+from cprtest.host import processes, seccomp
 from cprtest.limits import TimeLimit, wait_until
 from cprtest.machine.process import Machine
 from cprtest.observe import gate_calls
@@ -310,3 +310,24 @@ def test_a_program_that_ends_leaves_nothing_with_us(gate: Gate) -> None:
         program.ask(f"call({SET_OWNER})")
         program.end()
     wait_until("our copies to be closed", lambda: len([*Path("/proc/self/fd").iterdir()]) <= before, 5)
+
+
+KILLED = """
+import subprocess, sys, time
+from cprtest.observe.gate import Gate
+gate = Gate()
+words, fds = gate.prefix("source")
+program = subprocess.Popen([*words, "/bin/sleep", "1000"], pass_fds=fds)
+gate.prefix("target")
+print(gate._supervisor.process.pid, program.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_killed_test_leaves_neither_supervisor_nor_program() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as test:
+        assert test.stdout is not None
+        pids = [int(word) for word in test.stdout.readline().split()]
+        assert len(pids) == 2 and all(processes.start_time(pid) for pid in pids)
+        test.kill()
+    wait_until("both to end", lambda: not any(processes.start_time(pid) for pid in pids), 5)

@@ -10,8 +10,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from cprtest.report import html, junit
+from cprtest.report.html import figure
 from cprtest.report.model import Lane, Result, Results
 from cprtest.report.write import write
+from cprtest.timeline.draw import draw
+from cprtest.timeline.event import Event
+from cprtest.timeline.timeline import Timeline
 
 TIMELINE = {
     "qemu": {"source": "10.2.2", "target": "11.1.3"},
@@ -172,3 +176,12 @@ def test_a_failing_renderer_is_a_problem(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_verdict(statuses: list[str], said: str) -> None:
     assert said in html.verdict(run(*(Result("t.py:T.a", status, "here") for status in statuses)))
+
+
+def test_our_drawing_is_part_of_the_page_others_are_images() -> None:
+    event = Event(1, "source", "qmp", "STOP", data={"text": "<script>alert(1)</script>"})
+    ours = draw(Timeline.build([event], {}, None))
+    assert str(figure(ours)) == ours
+    for harm in ("<script>alert(1)</script>", '<g onclick="alert(1)"/>', "<style>p{color:red}</style>"):
+        assert figure(ours.replace("</svg>", f"{harm}</svg>")).startswith("<img "), harm
+    assert figure("<svg").startswith("<img ")

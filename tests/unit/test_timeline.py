@@ -5,11 +5,13 @@ import json
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cprtest.observe.trace import read_trace
 from cprtest.timeline.clock import WallClock
+from cprtest.timeline.draw import draw
 from cprtest.timeline.event import Event, read_events, write_events
 from cprtest.timeline.phases import PHASES, RULES, place
 from cprtest.timeline.timeline import Timeline
@@ -98,12 +100,90 @@ def test_files_of_a_timeline(tmp_path: Path) -> None:
     assert set(data) == {"qemu", "phases", "ownership", "downtime", "violations", "events"}
     svg = ET.parse(tmp_path / "timeline.svg").getroot()
     text = "".join(svg.itertext())
-    assert all(name in text for name in ("handover", "acquire", "stop", "resume", "guest paused"))
+    assert all(name in text for name in ("handover", "acquire", "stop", "resume", "the guest was paused"))
 
 
 def test_drawing_without_events(tmp_path: Path) -> None:
     timeline([]).write(tmp_path)
     assert "no event" in (tmp_path / "timeline.svg").read_text()
+
+
+def test_whatever_is_missing_the_rest_is_drawn() -> None:
+    for count in range(1, len(LATE_STOP) + 1):
+        for first in range(len(LATE_STOP) - count + 1):
+            ET.fromstring(draw(timeline(LATE_STOP[first : first + count])))
+
+
+def test_order_tells_what_would_be_right_and_quotes_what_was_not() -> None:
+    with pytest.raises(AssertionError) as failure:
+        timeline(LATE_STOP).assert_order()
+    text = str(failure.value)
+    for said in (
+        "saw handover < acquire < setup < stop < stream < resume [phase stop, setup]",
+        "stop should have begun before handover, 0.003 ms earlier",
+        "handover: 0.002 ms (+-0 us) source/trace cpr_state_save",
+        "setup should have begun before handover, 0.002 ms earlier",
+    ):
+        assert said in text, said
+
+
+def test_clocks_that_differ_by_less_than_their_error_do_not_break_the_order() -> None:
+    def seen(err: int) -> Timeline:
+        sent = Event(2000, "source", "trace", "cpr_state_save", err=err, data={"text": "cpr-transfer"})
+        got = Event(1000, "target", "trace", "cpr_state_load", err=err)
+        return Timeline.build([sent, got], {}, None)
+
+    seen(600).assert_order("handover", "acquire")
+    with pytest.raises(AssertionError, match=r"handover should have begun before acquire, 0\.001 ms earlier"):
+        seen(400).assert_order("handover", "acquire")
+
+
+def test_a_timeline_judges_itself_and_shows_it(tmp_path: Path) -> None:
+    seen = timeline(LATE_STOP)
+    seen.write(tmp_path)
+    assert "[phase stop, setup]" in json.loads((tmp_path / "timeline.json").read_text())["violations"][0]
+    assert "✗ 4 stop" in (tmp_path / "timeline.svg").read_text()
+    with pytest.raises(AssertionError, match="no evidence of release"):
+        seen.assert_order("release")
+    assert "no evidence of release" in (tmp_path / "timeline.svg").read_text()
+
+
+def test_events_between_two_phases() -> None:
+    seen = timeline(LATE_STOP)
+    assert [e.name for e in seen.events_between("handover", "setup", actor="target")] == ["cpr_state_load"]
+    seen.assert_between("handover", "setup", actor="target", name="cpr_state_load")
+    with pytest.raises(
+        AssertionError, match=r"savevm_state_header should come .* \[phase stream\]\n(.|\n)*0.007 ms"
+    ):
+        seen.assert_between("handover", "stop", actor="source", name="savevm_state_header")
+    with pytest.raises(AssertionError, match="no evidence of VHOST_RESET_OWNER"):
+        seen.assert_between("handover", "stop", name="VHOST_RESET_OWNER")
+
+
+def owned(owner: str, start: int, end: int, queue: int = 0) -> dict[str, Any]:
+    return {"device": "net0", "queue": queue, "owner": owner, "start": start, "end": end}
+
+
+def test_two_owners_at_once_are_told_and_drawn_in_red() -> None:
+    seen = timeline(LATE_STOP)
+    with pytest.raises(AssertionError, match="no evidence of who owned any device"):
+        seen.assert_never_overlaps()
+    seen.ownership = [
+        owned("source", 1000, 4000),
+        owned("target", 4000, 9000),
+        owned("target", 3000, 9000, 1),
+    ]
+    seen.assert_never_overlaps()
+    seen.assert_never_overlaps("net0")
+    assert "tl-both" not in draw(seen).partition("</style>")[2]
+    with pytest.raises(AssertionError, match="no evidence of who owned vsock0"):
+        seen.assert_never_overlaps("vsock0")
+    seen.ownership[1]["start"] = 3500
+    with pytest.raises(
+        AssertionError, match=r"\[phase release, acquire\]\n  net0 queue 0: .* both for 0\.001"
+    ):
+        seen.assert_never_overlaps()
+    assert "tl-both" in draw(seen).partition("</style>")[2]
 
 
 @pytest.mark.parametrize(

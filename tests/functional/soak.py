@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Transfer after transfer, each with all evidence, and not a single false alarm."""
+
+from cprtest.needs import needs
+from cprtest.observe.proc import descriptors
+from cprtest.test import CprTest, Tap
+from cprtest.timeline.timeline import tag
+from cprtest.workloads import echo
+from cprtest.workloads.data import DiskData, MemoryData
+
+
+@needs("qemu:cpr-transfer", "qemu:tap-cpr")
+class Soak(CprTest):
+    """
+    Avocado parameter: count, how many transfers (default 100).
+
+    :avocado: tags=soak
+    """
+
+    @needs("tun", "netns")
+    def test_tap_and_disk(self):
+        """A guest with tap and disk is handed over again and again, in order, no descriptor more (C-32)."""
+        self.handed_over_again_and_again(Tap(vhost=False))
+
+    @needs("kvm", "vhost-net", "tun", "netns")
+    def test_vhost_net_and_disk(self):
+        """The same with kernel vhost, released and acquired each time (C-04, C-32)."""
+        self.handed_over_again_and_again(Tap(vhost=True), "release")
+
+    def handed_over_again_and_again(self, net: Tap, *phases: str) -> None:
+        guest = self.boot(net=net, disk=self.disk())
+        data = [MemoryData(guest), DiskData(guest)]
+        stream = echo.tcp(guest, self.network)
+        stream.wait_progress()
+        held = descriptors(guest.machine.pid)
+        for _ in range(int(self.params.get("count", default=100))):
+            outcome = self.transfer(guest)
+            outcome.assert_completed()
+            outcome.timeline.assert_order()
+            outcome.timeline.assert_order("stop", *phases, "handover")
+            self.assertEqual(outcome.timeline.violations, [], "violations of a transfer that is in order")
+            self.assertEqual(descriptors(guest.machine.pid), held, tag("handover"))
+            stream.wait_progress()
+        for part in data:
+            part.check()
+        stream.stop()
