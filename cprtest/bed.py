@@ -33,6 +33,7 @@ from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
 from cprtest.transfer import TargetPlan, Transfer
+from cprtest.workloads.history import note
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
@@ -56,7 +57,8 @@ class TestBed:
         self._directory = directory
         self._workdir = workdir
         self._cleanups = contextlib.ExitStack()
-        self._scratch = self._cleanups.enter_context(Run.start()).scratch()
+        self._run = self._cleanups.enter_context(Run.start())
+        self._scratch = self._run.scratch()
         self._network: Network | None = None
 
     def close(self) -> None:
@@ -103,13 +105,16 @@ class TestBed:
         memory_mib: int = 256,
         vcpus: int = 1,
         accel: str | None = None,
+        memory: str = "memfd",
+        machine: str = "q35",
     ) -> Guest:
         """Start a guest and return it running.
 
         net: the guest's NICs; several need an `index` each.
         tools: fio and tcpdump are commands in the guest, from a disk of their own.
         passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
-        memory_mib: MiB. accel: kvm or tcg; the best that works here by default.
+        memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine: as in GuestSpec;
+        memory as well, or shm for a file in /dev/shm.
         """
         taps = [net] if isinstance(net, Tap) else net or []
         nets = [replace(tap, cpr=features(self.qemu.binary).has("tap-cpr")) for tap in taps]
@@ -118,14 +123,19 @@ class TestBed:
         for tap in nets:
             address = f"{HOST_ADDRESS.format(tap.index)}/24"
             self.network.tap(tap.ifname, queues=tap.netdev_queues, address=address)
-        spec = GuestSpec(_image(), accel or self._best_accel(), memory_mib, vcpus, devices)
+        accel = accel or self._best_accel()
+        if memory == "shm":
+            memory = str(self._run.scratch(Path("/dev/shm")) / "memory")
+        spec = GuestSpec(_image(), accel, memory_mib, vcpus, devices, memory, machine)
         before = len(self.machines)
-        saved = state.ensure(spec.shape(self.qemu.binary), lambda: self._boot_cold(spec))
+        saved = state.ensure(
+            spec.shape(self.qemu.binary), lambda: self._boot_cold(replace(spec, memory="memfd"))
+        )
         del self.machines[before:]  # one that was saved has ended
-        machine = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
-        machine.ready()
-        state.restore(machine, saved)
-        guest = Guest(machine, spec)
+        started = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
+        started.ready()
+        state.restore(started, saved)
+        guest = Guest(started, spec)
         if tools:
             guest.run("use-tools")
         for device in self._plugged(passthrough, vsock):
@@ -182,12 +192,14 @@ class TestBed:
         if self._network is not None:
             transfer.open_socket = self._network.open_socket
         self.transfers.append(transfer)
+        note(source.history, f"transfer {number} begins")
         try:
             outcome = transfer.run(fault)
         except CprError:
             if (seen := transfer.so_far()) is not None:
                 self.outcomes.append(seen)
             raise
+        note(source.history, f"transfer {number} ends")
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
             guest.follow(outcome.target)
@@ -203,14 +215,27 @@ class TestBed:
         self._cleanups.callback(beside.join)
         return beside
 
-    def disk(self, size_mib: int = 64, format: str = "raw", index: int = 0) -> Disk:
-        """A fresh disk for the guest, an image file in the work directory. size_mib: MiB."""
-        image = self._workdir / f"disk{index or ''}.{format}"
+    def disk(self, size_mib: int = 64, format: str = "raw", **front: Any) -> Disk:
+        """A fresh disk, an image file in the work directory. size_mib: MiB. front: as in Disk."""
+        image = self._workdir / f"disk{front.get('index') or ''}.{format}"
         self._qemu_img("create", "-q", "-f", format, str(image), f"{size_mib}M")
-        return Disk(image, format, index)
+        return Disk(image, format, **front)
+
+    def contents(self, disk: Disk) -> Path:
+        """What the guest sees of the disk, as a plain file; QEMU must have ended."""
+        if disk.format == "raw":
+            return disk.image
+        plain = disk.image.with_suffix(".contents")
+        self._qemu_img("convert", "-f", disk.format, "-O", "raw", str(disk.image), str(plain))
+        return plain
 
     def check_image(self, disk: Disk) -> None:
-        """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""
+        """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError.
+
+        A raw image has no structure of its own.
+        """
+        if disk.format == "raw":
+            return
         self._qemu_img("check", "-q", "-f", disk.format, str(disk.image))
 
     def _qemu_img(self, *arguments: str) -> None:
@@ -252,6 +277,7 @@ class TestBed:
             prefix=[*(word for words, _ in prefixes for word in words), *prefix],
             popen=self._network.namespace.popen if self._network else subprocess.Popen,
             environment={MUTANT: qemu.mutant} if qemu.mutant else {},
+            history=None if directory.name == "boot" else self._directory / "history.log",
         )
         self.machines.append(machine)
         for observer in seeing:

@@ -64,9 +64,12 @@ class Run:
         """Whether the run ends with this process."""
         return self._lock is not None
 
-    def scratch(self) -> Path:
-        """A new private directory whose path is short enough for UNIX sockets; removed when the run ends."""
-        path = _socket_base() / f"cpr-{secrets.token_hex(4)}"
+    def scratch(self, base: Path | None = None) -> Path:
+        """A new private directory in `base`, removed when the run ends.
+
+        By default its path is short enough for UNIX sockets.
+        """
+        path = (base or _socket_base()) / f"cpr-{secrets.token_hex(4)}"
         journal.append(self.path, scratch=str(path))
         path.mkdir(mode=0o700)
         self._scratch.append(path)

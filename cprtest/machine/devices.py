@@ -92,33 +92,48 @@ class Tap:
 
 @dataclass(frozen=True)
 class Disk:
-    """A virtio-blk disk. The image is the test's own file."""
+    """A disk. The image is the test's own file.
+
+    bus: virtio-blk or virtio-scsi; iothread: it has a thread of its own; aio: threads, native or io_uring.
+    """
 
     image: Path
     format: str = "raw"
     index: int = 0
+    bus: str = "virtio-blk"
+    iothread: bool = False
+    aio: str = "threads"
 
     @property
     def id(self) -> str:
         return f"disk{self.index}"
 
+    @property
+    def guest_name(self) -> str:
+        """What the guest calls the first disk of its kind."""
+        return "/dev/sda" if self.bus == "virtio-scsi" else "/dev/vda"
+
     def backend(self) -> list[str]:
+        # native needs O_DIRECT.
+        cache = {"direct": self.aio == "native"}
         file = {"driver": "file", "node-name": f"{self.id}-file", "filename": str(self.image)}
-        return [
-            *option("-blockdev", file),
-            *option(
-                "-blockdev",
-                {"driver": self.format, "node-name": f"{self.id}-node", "file": file["node-name"]},
-            ),
-        ]
+        node = {"driver": self.format, "node-name": f"{self.id}-node", "file": file["node-name"]}
+        options = option("-blockdev", {**file, "aio": self.aio, "cache": cache}) + option("-blockdev", node)
+        if self.iothread:
+            options += option("-object", {"qom-type": "iothread", "id": f"{self.id}-thread"})
+        if self.bus == "virtio-scsi":
+            controller = {"driver": "virtio-scsi-pci", "id": f"{self.id}-bus", **self._thread()}
+            options += option("-device", controller)
+        return options
 
     def frontend(self) -> dict[str, Any]:
-        return {
-            "driver": "virtio-blk-pci",
-            "id": self.id,
-            "drive": f"{self.id}-node",
-            "serial": self.id,
-        }
+        disk = {"id": self.id, "drive": f"{self.id}-node", "serial": self.id}
+        if self.bus == "virtio-scsi":
+            return {"driver": "scsi-hd", "bus": f"{self.id}-bus.0", **disk}
+        return {"driver": "virtio-blk-pci", **disk, **self._thread()}
+
+    def _thread(self) -> dict[str, Any]:
+        return {"iothread": f"{self.id}-thread"} if self.iothread else {}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Execed(Machine):
         scratch: Path,
         extra: Sequence[str],
     ) -> None:
-        self._set_up(qemu, spec, directory, "target")
+        self._set_up(qemu, spec, directory, "target", source.history)
         self.source = source
         self.log = source.log
         self.process = source.process

@@ -92,7 +92,8 @@ class Machine:
 
     `directory` receives ACTOR.log, ACTOR.trace, qmp.log and console.log. `popen` starts it, in the
     test's network namespace if it has one. `prefix`: words before the command line, a program that ends by
-    becoming QEMU. `environment` is added to ours.
+    becoming QEMU. `environment` is added to ours. `history`: the file that every QEMU of a test appends to
+    what the guest writes to its port `history` (by default history.log in `directory`).
     """
 
     def __init__(
@@ -107,8 +108,9 @@ class Machine:
         prefix: Sequence[str] = (),
         popen: Callable[..., "subprocess.Popen[bytes]"] = subprocess.Popen,
         environment: Mapping[str, str] | None = None,
+        history: Path | None = None,
     ) -> None:
-        self._set_up(qemu, spec, directory, actor)
+        self._set_up(qemu, spec, directory, actor, history)
         qmp_ours, qmp_theirs = socket.socketpair()
         self.shell_socket, shell_theirs = socket.socketpair()
         theirs = (qmp_theirs, shell_theirs)
@@ -127,13 +129,14 @@ class Machine:
             )
         self.qmp.connect(qmp_ours)
 
-    def _set_up(self, qemu: Path, spec: GuestSpec, directory: Path, actor: str) -> None:
+    def _set_up(self, qemu: Path, spec: GuestSpec, directory: Path, actor: str, history: Path | None) -> None:
         """Everything but the process and the channels to it."""
         directory.mkdir(parents=True, exist_ok=True)
         self.qemu = qemu
         self.spec = spec
         self.log = directory / f"{actor}.log"
         self.trace = directory / f"{actor}.trace"
+        self.history = history or directory / "history.log"
         self._console = directory / "console.log"
         self.clock = WallClock()
         self.stopping = False
@@ -150,8 +153,11 @@ class Machine:
             *("-chardev", f"file,id=console,path={self._console},append=on"),
             *("-serial", "chardev:console"),
             *("-chardev", f"{shell},id=shell"),
-            *("-device", "virtio-serial-pci,id=shell,bus=pcie.0,addr=1e.0"),
+            *("-device", f"virtio-serial-pci,id=shell,bus={self.spec.bus},addr=1e.0"),
             *("-device", "virtserialport,bus=shell.0,chardev=shell,name=shell"),
+            # A file, not a socket: what the guest has written is there, whatever becomes of this process.
+            *("-chardev", f"file,id=history,path={self.history},append=on"),
+            *("-device", "virtserialport,bus=shell.0,chardev=history,name=history"),
             *("-msg", "timestamp=on", "-D", str(self.trace)),
             *(word for name in (*TRACE_EVENTS, *DETAILS) for word in ("-trace", name)),
             *self.spec.command_line(),

@@ -33,13 +33,24 @@ class Image:
 
 @dataclass(frozen=True)
 class GuestSpec:
-    """One guest. `accel`: kvm or tcg. `memory_mib`: guest RAM, in a memfd that travels."""
+    """One guest. `accel`: kvm or tcg. `memory_mib`: guest RAM, in a file that travels.
+
+    `memory`: that file is a memfd, a memfd of 2 MiB pages (hugepages), or the file of this path.
+    `machine`: q35 or pc; pc has no root ports to plug devices into.
+    """
 
     image: Image
     accel: str
     memory_mib: int = 256
     vcpus: int = 1
     devices: tuple[Device, ...] = ()
+    memory: str = "memfd"
+    machine: str = "q35"
+
+    @property
+    def bus(self) -> str:
+        """QEMU's name of the machine's first PCI bus."""
+        return "pcie.0" if self.machine == "q35" else "pci.0"
 
     def with_devices(self, *devices: Device) -> "GuestSpec":
         """The same guest with more devices."""
@@ -52,23 +63,17 @@ class GuestSpec:
 
     def command_line(self) -> list[str]:
         """Arguments of QEMU for this guest, without program name, monitors and incoming channels."""
-        memory = {
-            "qom-type": "memory-backend-memfd",
-            "id": "ram0",
-            "size": self.memory_mib << 20,
-            "share": True,
-        }
         arguments = [
             *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"),
             *("-accel", self.accel, "-cpu", "host" if self.accel == "kvm" else "max"),
             *("-smp", str(self.vcpus), "-m", str(self.memory_mib)),
-            *option("-object", memory),
+            *option("-object", self._memory_backend()),
             # aux-ram-share: VGA, ROMs and the like travel by descriptor as well (needed by cpr-transfer).
-            *("-machine", "q35,memory-backend=ram0,aux-ram-share=on,vmport=off,graphics=off"),
+            *("-machine", f"{self.machine},memory-backend=ram0,aux-ram-share=on,vmport=off,graphics=off"),
             *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)),
             *("-append", self.image.arguments),
         ]
-        for port in _root_ports():
+        for port in self._root_ports():
             arguments += option("-device", port)
         for device in self.devices:
             arguments += device.backend()
@@ -84,7 +89,7 @@ class GuestSpec:
             "qemu": family(qemu) or [str(qemu), stat.st_size, stat.st_mtime_ns],
             "image": self.image.ident,
             "arguments": self.image.arguments,
-            "machine": [self.accel, self.memory_mib, self.vcpus, _root_ports()],
+            "machine": [self.machine, self.accel, self.memory_mib, self.vcpus, self._root_ports()],
             "cpu": _cpu_model() if self.accel == "kvm" else "max",
             # A NIC's state holds the number of queues, which its back end sets.
             "devices": [
@@ -92,6 +97,16 @@ class GuestSpec:
             ],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def _memory_backend(self) -> dict[str, Any]:
+        backend: dict[str, Any] = {"id": "ram0", "size": self.memory_mib << 20, "share": True}
+        if self.memory.startswith("/"):
+            return {"qom-type": "memory-backend-file", "mem-path": self.memory, **backend}
+        huge = {"hugetlb": True, "hugetlbsize": 2 << 20} if self.memory == "hugepages" else {}
+        return {"qom-type": "memory-backend-memfd", **huge, **backend}
+
+    def _root_ports(self) -> list[dict[str, Any]]:
+        return _root_ports() if self.machine == "q35" else []
 
 
 def _root_ports() -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from cprtest.errors import CprError
 from cprtest.machine.process import Machine
 
 # Changes when what is saved, or how, changes: older files are then left alone.
-_FORMAT = 3
+_FORMAT = 4
 _MEMORY = Path("/dev/shm")
 _CHUNK = 256 * 1024
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Small C programs of ours: assets/guest/*.c are commands in the guest, assets/host/*.c run on the host.
 
-Each is one file, linked statically, so that it runs whatever C library is there, and is compiled once for its
-source and flags: CACHE/programs/NAME-DIGEST. Set-up compiles them all. Needs the standard library only.
+Each is one file, and headers beside it that it may share with others, linked statically, so that it runs
+whatever C library is there. It is compiled once for its sources and flags: CACHE/programs/NAME-DIGEST.
+Set-up compiles them all. Needs the standard library only.
 """
 
 import subprocess
@@ -24,7 +25,8 @@ def sources(side: str) -> list[Path]:
 
 def path(source: Path) -> Path:
     """Where the program made from `source` is, or will be."""
-    return cache_dir() / "programs" / f"{source.stem}-{digest([source, ' '.join(FLAGS)])}"
+    headers = sorted(source.parent.glob("*.h"))
+    return cache_dir() / "programs" / f"{source.stem}-{digest([source, *headers, ' '.join(FLAGS)])}"
 
 
 def compiled(source: Path) -> Path:

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * tcp-stream PORT PAUSE_US: on every connection, send a stream for ever and check the one that comes.
+ *
+ * Word N of either stream is N, so a byte that is lost, doubled, displaced or changed is found where it happens. The other
+ * end is cprtest/workloads/tcp.py. The first 8 bytes that come are the connection's index. Reported for each connection:
+ *     chunk RECEIVED SENT CRC      64 KiB more have come, their CRC-32, and how much has been sent
+ *     bad OFFSET WANTED SEEN       the first word that was not what it should be
+ *     broken RECEIVED SENT WHY     the connection failed
+ *     end RECEIVED SENT            the other end has closed its stream, and ours has ended
+ */
+#include "history.h"
+#include "crc32.h"
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+enum { CHUNK = 65536, CHUNK_WORDS = CHUNK / 8 };
+
+static uint64_t outgoing[CHUNK_WORDS], incoming[CHUNK_WORDS];
+
+static void fill(uint64_t *words, uint64_t first)
+{
+    for (int n = 0; n < CHUNK_WORDS; n++)
+        words[n] = first + n;
+}
+
+/* Compare a whole chunk; returns 0 after the first that is wrong. */
+static int check(uint64_t chunk, uint64_t sent)
+{
+    uint64_t first = chunk * CHUNK_WORDS, t = now();
+
+    for (int n = 0; n < CHUNK_WORDS; n++)
+        if (incoming[n] != first + n) {
+            report(t, t, "bad %llu %llu %llu", (unsigned long long)(first + n) * 8, (unsigned long long)(first + n),
+                   (unsigned long long)incoming[n]);
+            return 0;
+        }
+    report(t, now(), "chunk %llu %llu %u", (unsigned long long)(chunk + 1) * CHUNK, (unsigned long long)sent,
+           crc32(incoming, CHUNK));
+    return 1;
+}
+
+static void serve(int fd, unsigned pause)
+{
+    uint64_t index = 0, received = 0, sent = 0;
+    int open = 1;
+
+    if (recv(fd, &index, sizeof index, MSG_WAITALL) != sizeof index)
+        _exit(0);                   /* nobody who speaks this protocol */
+    history_begin("tcp", index);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    while (open || sent % CHUNK) {
+        struct pollfd both = { fd, POLLIN | POLLOUT, 0 };
+
+        if (!open)
+            both.events = POLLOUT;
+        if (poll(&both, 1, -1) < 0 && errno != EINTR)
+            die("poll");
+        if (open && both.revents & (POLLIN | POLLHUP | POLLERR)) {
+            ssize_t got = recv(fd, (char *)incoming + received % CHUNK, CHUNK - received % CHUNK, 0);
+            if (got < 0 && errno != EAGAIN)
+                goto broken;
+            open = got != 0;
+            received += got > 0 ? got : 0;
+            if (got > 0 && received % CHUNK == 0 && !check(received / CHUNK - 1, sent))
+                _exit(1);
+        }
+        if (both.revents & POLLOUT) {
+            if (sent % CHUNK == 0) {
+                fill(outgoing, sent / 8);
+                if (pause)
+                    usleep(pause);
+            }
+            ssize_t put = send(fd, (char *)outgoing + sent % CHUNK, CHUNK - sent % CHUNK, MSG_NOSIGNAL);
+            if (put < 0 && errno != EAGAIN)
+                goto broken;
+            sent += put > 0 ? put : 0;
+        }
+    }
+    shutdown(fd, SHUT_WR);
+    report(now(), now(), "end %llu %llu", (unsigned long long)received, (unsigned long long)sent);
+    _exit(0);
+broken:
+    report(now(), now(), "broken %llu %llu %s", (unsigned long long)received, (unsigned long long)sent, strerror(errno));
+    _exit(1);
+}
+
+int main(int argc, char **argv)
+{
+    struct sockaddr_in any = { .sin_family = AF_INET };
+    int listening = socket(AF_INET, SOCK_STREAM, 0), on = 1, fd;
+
+    if (argc != 3) {
+        fprintf(stderr, "usage: tcp-stream PORT PAUSE_US\n");
+        return 2;
+    }
+    any.sin_port = htons(atoi(argv[1]));
+    setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listening, (struct sockaddr *)&any, sizeof any) || listen(listening, 64))
+        die("listen");
+    signal(SIGCHLD, SIG_IGN);
+    while ((fd = accept(listening, NULL, NULL)) >= 0) {
+        if (!fork())
+            serve(fd, atoi(argv[2]));
+        close(fd);
+    }
+    die("accept");
+}

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A man in the middle of a TCP connection who changes what passes, to prove that a checker finds it."""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+Change = Callable[[bytes], bytes]
+
+
+class Middleman:
+    """Carries bytes between `connection` and the socket `ours`, and changes one piece when told to.
+
+    to_guest: the direction in which it strikes.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._far = connection
+        self.ours, self._near = socket.socketpair()
+        self._changes: dict[bool, Change] = {}
+        for to_guest in (True, False):
+            threading.Thread(target=self._carry, args=(to_guest,), daemon=True).start()
+
+    def strike(self, change: Change, to_guest: bool = True) -> None:
+        """Let `change` have the next piece that passes in that direction."""
+        self._changes[to_guest] = change
+
+    def reset(self) -> None:
+        """Break the connection (RST) as a host does that has forgotten it."""
+        self._far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._far.close()
+
+    def _carry(self, to_guest: bool) -> None:
+        source, sink = (self._near, self._far) if to_guest else (self._far, self._near)
+        try:
+            while data := source.recv(16384):
+                change = self._changes.pop(to_guest, None)
+                sink.sendall(change(data) if change else data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            source.close()
+            sink.close()

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest's kernel stays quiet: no lockup, RCU stall, hung task, oops or I/O error. Its log is kept."""
+
+import re
+
+from cprtest.errors import CprError
+from cprtest.guest.guest import Guest
+from cprtest.workloads.history import Problem
+from cprtest.workloads.workload import fail_with
+
+# What the kernel says (kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c, block/blk-core.c ...).
+_TROUBLE = {
+    "soft lockup": re.compile(r"soft lockup|hard LOCKUP"),
+    "RCU stall": re.compile(r"rcu: .*(detected stall|self-detected|kthread starved)|rcu_\w+ kthread"),
+    "hung task": re.compile(r"blocked for more than \d+ seconds"),
+    "crash": re.compile(r"BUG: |Oops|general protection|Kernel panic|Call Trace"),
+    "warning": re.compile(r"WARNING: "),
+    "I/O error": re.compile(r"I/O error|timeout, aborting|NETDEV WATCHDOG|Tx Unit Hang"),
+    "interrupt lost": re.compile(r"nobody cared|lost interrupt|spurious"),
+    "clock": re.compile(r"clocksource: .*(unstable|skewed|watchdog)|time went backwards", re.IGNORECASE),
+}
+
+
+class KernelLog:
+    """What the kernel says from now on. `check` reads the console's log, which a dead guest leaves."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._before = len(guest.run("dmesg").splitlines())
+        self._directory = guest.machine.history.parent
+        logs = self._directory.rglob("console.log")
+        self._seen = {log: len(log.read_text(errors="replace").splitlines()) for log in logs}
+
+    def problems(self) -> list[Problem]:
+        """One for each kind of trouble, with the first line that tells of it."""
+        lines = self._collected()
+        found = []
+        for kind, pattern in _TROUBLE.items():
+            told = [line for line in lines if pattern.search(line)]
+            if told:
+                found.append(
+                    Problem(f"{kind}: {told[0].strip()!r}" + (f", {len(told)} lines" if told[1:] else ""))
+                )
+        return found
+
+    def check(self) -> None:
+        """Raises AssertionError in the kernel's words."""
+        fail_with("kernel", self.problems())
+
+    def _collected(self) -> list[str]:
+        """What is new on the consoles and in dmesg, which is kept in dmesg.log; a dead guest has no dmesg."""
+        lines = self._console_lines()
+        try:
+            text = self._guest.run("dmesg", seconds=3)
+        except CprError:
+            return lines
+        (self._directory / "dmesg.log").write_text(text + "\n")
+        return list(dict.fromkeys([*lines, *text.splitlines()[self._before :]]))
+
+    def _console_lines(self) -> list[str]:
+        """What has come on the serial consoles since this was made."""
+        logs = {
+            log: log.read_text(errors="replace").splitlines() for log in self._directory.rglob("console.log")
+        }
+        return [line for log, lines in sorted(logs.items()) for line in lines[self._seen.get(log, 0) :]]

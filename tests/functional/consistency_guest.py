@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Memory, clocks and vCPUs of a guest that never rests go on as if nothing had happened."""
+
+from cprtest.needs import needs
+from cprtest.test import CprTest
+from cprtest.workloads.clocks import Clocks
+from cprtest.workloads.cpu import CpuBurn
+from cprtest.workloads.journal import DiskJournal
+from cprtest.workloads.kernel_log import KernelLog
+from cprtest.workloads.memory import MemoryPattern
+
+EVERY_PAUSE_US = 20_000
+"""Sweeps of memory rest so long when other workloads want the vCPU as well."""
+
+
+@needs("qemu:cpr-transfer")
+class GuestConsistency(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_memory(self):
+        """Memory holds what the guest wrote, after a hand-over: all that the guest had free but 40 MiB."""
+        guest = self.boot()
+        memory = MemoryPattern(guest)
+        self.cross(guest, memory)
+        self.assertGreater(memory.size, 0.4 * (guest.spec.memory_mib << 20))
+
+    def test_memory_of_two_vcpus(self):
+        """The same, written by two vCPUs."""
+        guest = self.boot(vcpus=2)
+        self.cross(guest, MemoryPattern(guest))
+
+    def test_memory_in_a_file(self):
+        """The same with memory in a file of /dev/shm."""
+        guest = self.boot(memory="shm")
+        self.cross(guest, MemoryPattern(guest))
+
+    @needs("hugepages")
+    def test_memory_in_huge_pages(self):
+        """The same with memory in 2 MiB pages."""
+        guest = self.boot(memory="hugepages")
+        self.cross(guest, MemoryPattern(guest))
+
+    def test_memory_on_pc(self):
+        """The same on machine type pc."""
+        guest = self.boot(machine="pc")
+        self.cross(guest, MemoryPattern(guest))
+
+    def test_clocks(self):
+        """Monotonic clock, wall clock and TSC never step back or run ahead, and timers fire (C-18)."""
+        guest = self.boot()
+        self.cross(guest, Clocks(guest))
+
+    def test_clocks_of_four_vcpus(self):
+        """The same on four vCPUs, each compared with the others."""
+        guest = self.boot(vcpus=4)
+        self.cross(guest, Clocks(guest))
+
+    def test_vcpus(self):
+        """Two vCPUs that never rest go on where they were, with the right results."""
+        guest = self.boot(vcpus=2)
+        self.cross(guest, CpuBurn(guest))
+
+    def test_eight_vcpus(self):
+        """The same with eight vCPUs."""
+        guest = self.boot(vcpus=8)
+        self.cross(guest, CpuBurn(guest))
+
+    def test_all_together(self):
+        """Memory, clocks, vCPUs and disk together, through a hand-over."""
+        self.everything(1)
+
+    def test_all_together_twenty_times(self):
+        """The same through twenty hand-overs (C-32)."""
+        self.everything(20)
+
+    def everything(self, transfers: int):
+        disk = self.disk()
+        guest = self.boot(disk=disk)
+        journal = DiskJournal(guest)
+        loads = (MemoryPattern(guest, pause_us=EVERY_PAUSE_US), Clocks(guest), CpuBurn(guest), journal)
+        self.cross(guest, *loads, transfers=transfers)
+        guest.machine.quit()
+        journal.check_image(self.bed.contents(disk))
+
+    def cross(self, guest, *loads, transfers: int = 1):
+        """Hand the guest over, with progress of every workload before and after; then judge them all."""
+        kernel = KernelLog(guest)
+        for _ in range(transfers):
+            for load in loads:
+                load.wait_progress()
+            self.transfer(guest).assert_completed()
+        for load in loads:
+            load.wait_progress()
+        for load in loads:
+            load.check_artefacts()
+            load.stop()
+            load.check()
+        kernel.check()

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""TCP connections of the guest live on, every byte once and in order."""
+
+from cprtest.faults.middleman import Middleman
+from cprtest.guest import ssh
+from cprtest.limits import stretched
+from cprtest.machine.devices import GUEST_ADDRESS
+from cprtest.needs import needs
+from cprtest.provision import installed
+from cprtest.test import CprTest, Tap
+from cprtest.workloads.kernel_log import KernelLog
+from cprtest.workloads.tcp import TcpStreams
+
+
+class Networked(CprTest):
+    def connect(self, port: int):
+        return self.network.connect(GUEST_ADDRESS.format(0), port)
+
+
+@needs("qemu:cpr-transfer", "tun", "netns")
+class TcpConsistency(Networked):
+    """
+    :avocado: tags=full
+    """
+
+    def test_streams(self):
+        """Streams both ways on four connections cross a hand-over, and a connection that was idle works."""
+        self.streams_cross(Tap(vhost=False), 1)
+
+    def test_twenty_transfers(self):
+        """The same through twenty hand-overs (C-32)."""
+        self.streams_cross(Tap(vhost=False), 20)
+
+    @needs("kvm", "vhost-net")
+    def test_streams_on_vhost(self):
+        """The same through kernel vhost (C-05)."""
+        self.streams_cross(Tap(vhost=True), 1)
+
+    def test_many_connections(self):
+        """Thirty-two connections cross a hand-over."""
+        self.streams_cross(Tap(vhost=False), 1, connections=32, pause_us=500_000)
+
+    def test_ssh_session(self):
+        """A session over SSH goes on after a hand-over."""
+        guest = self.boot(net=Tap(vhost=False))
+        key = installed.guest_image().key
+        with ssh.connect(self.connect(22), key, stretched(20)) as session:
+            session.run("echo before >/run/session", stretched(10))
+            self.transfer(guest).assert_completed()
+            self.assertEqual(session.run("cat /run/session", stretched(10)).output, "before")
+
+    def streams_cross(self, net: Tap, transfers: int, **options):
+        guest = self.boot(net=net)
+        kernel = KernelLog(guest)
+        streams = TcpStreams(guest, self.connect, **options)
+        for _ in range(transfers):
+            streams.wait_progress()
+            self.transfer(guest).assert_completed()
+        streams.wait_progress()
+        streams.stop()
+        streams.check()
+        kernel.check()
+
+
+@needs("qemu:cpr-transfer", "tun", "netns")
+class LyingNetwork(Networked):
+    """
+    :avocado: tags=full
+    """
+
+    def test_byte_changed_on_the_way_in(self):
+        """A byte that changed on its way to the guest is found by the guest, with its place."""
+        self.planted(
+            lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:], True, r"to the guest is wrong: word"
+        )
+
+    def test_byte_changed_on_the_way_out(self):
+        """A byte that changed on its way from the guest is found by the host."""
+        self.planted(
+            lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:], False, r"from the guest is wrong: word"
+        )
+
+    def test_bytes_lost(self):
+        """Bytes that never arrive are found."""
+        self.planted(lambda data: data[8:], True, r"byte \d+ of the stream to the guest is wrong")
+
+    def test_bytes_doubled(self):
+        """Bytes that arrive twice are found."""
+        self.planted(lambda data: data + data, False, r"byte \d+ of the stream from the guest is wrong")
+
+    def test_reset(self):
+        """A connection that is reset is found."""
+        streams, middle = self.carried()
+        middle.reset()
+        streams.wait_for("broken")
+        self.assertRaisesRegex(AssertionError, r"tcp\.0's operation \d+: the connection broke", streams.check)
+
+    def carried(self):
+        guest = self.boot(net=Tap(vhost=False))
+        made = []
+
+        def connect(port: int):
+            made.append(Middleman(self.connect(port)))
+            return made[-1].ours
+
+        streams = TcpStreams(guest, connect, connections=1)
+        streams.wait_progress()
+        return streams, made[0]
+
+    def planted(self, change, to_guest: bool, found: str):
+        streams, middle = self.carried()
+        middle.strike(change, to_guest)
+        if to_guest:
+            streams.wait_for("bad")
+        else:
+            streams.wait_broken()
+        self.assertRaisesRegex(AssertionError, found, streams.check)

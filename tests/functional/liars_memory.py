@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The memory workload finds a page that was poked through the memory file, and names its address."""
+
+from cprtest.faults.plants import PAGE, GuestMemory
+from cprtest.needs import needs
+from cprtest.test import CprTest
+from cprtest.workloads.memory import MemoryPattern
+
+
+@needs("qemu:cpr-transfer")
+class LyingMemory(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_zeroed_page(self):
+        """A page that is zero after the hand-over is found by the guest."""
+        self.poked(lambda _ours, _other: bytes(PAGE), "is zero")
+
+    def test_stale_page(self):
+        """A page as it was two sweeps ago is found."""
+        self.poked(lambda ours, _other: ours, "is stale")
+
+    def test_foreign_page(self):
+        """A page that holds another page's contents is found."""
+        self.poked(lambda _ours, other: other, "is foreign")
+
+    def test_damaged_word(self):
+        """Seven bytes that changed in a page are found."""
+        self.poked(lambda _ours, _other: b"\xff" * 7, "is damaged")
+
+    def test_seen_from_outside(self):
+        """A page that is wrong is found in the memory file as well, with the guest stopped."""
+        memory, file, pages = self.watched()
+        file.poke(pages[0], bytes(PAGE))
+        found = [str(problem) for problem in memory.post_mortem()]
+        self.assertEqual(len(found), 1, found)
+        self.assertIn(f"memory at {pages[0]:#x} is zero", found[0])
+
+    def watched(self):
+        """A guest after a transfer, stopped, its memory file, and two addresses of pages under watch."""
+        guest = self.boot()
+        memory = MemoryPattern(guest)
+        memory.wait_progress()
+        self.transfer(guest).assert_completed()
+        memory.wait_progress()
+        guest.machine.qmp.command("stop")
+        return memory, GuestMemory(guest.machine.pid), memory.far_from_the_sweep(2)
+
+    def poked(self, contents, text: str):
+        memory, file, (ours, other) = self.watched()
+        old = file.page(ours)
+        memory.guest.machine.qmp.command("cont")
+        memory.wait_progress()
+        memory.guest.machine.qmp.command("stop")
+        planted = contents(old, file.page(other))
+        file.poke(ours, planted)
+        memory.guest.machine.qmp.command("cont")
+        memory.wait_for("bad")
+        memory.stop()
+        with self.assertRaises(AssertionError) as raised:
+            memory.check()
+        self.assertIn(f"memory at {ours:#x} {text}", str(raised.exception))
+        self.assertIn("[phase acquire]", str(raised.exception))
+        self.assertNotIn(";", str(raised.exception), "one page was planted, more were found")

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checkers on made-up evidence: what they must not take for damage, and what they must."""
+
+from array import array
+
+import pytest
+
+from cprtest.workloads import memory, tcp
+
+
+def page(*words: int) -> bytes:
+    """A page of these words in turn."""
+    return array("Q", [words[n % len(words)] for n in range(512)]).tobytes()
+
+
+def word(generation: int, number: int) -> int:
+    """The word of a page."""
+    return generation << 32 | number
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2])
+def test_a_page_may_be_ahead_of_the_last_report(ahead: int) -> None:
+    assert memory._compare(page(word(5 + ahead, 7)), 7, 5) is None
+
+
+def test_a_page_may_be_half_renewed() -> None:
+    assert memory._compare(page(word(5, 7), word(6, 7)), 7, 5) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (page(0), "is zero"),
+        (page(word(4, 7)), "is stale: generation 4 instead of 5"),
+        (page(word(5, 8)), "is foreign: it holds page 8 instead of 7"),
+        (page(word(5, 7))[:-1] + b"\xff", "is damaged"),
+    ],
+)
+def test_a_wrong_page_is_told_by_what_it_holds(held: bytes, said: str) -> None:
+    wrong = memory._compare(held, 7, 5)
+    assert wrong is not None
+    problem = str(memory._problem(0x1234000, *wrong, "here", 1))
+    assert said in problem and "0x1234000" in problem and "[phase acquire]" in problem
+
+
+def test_chunks_of_a_stream_follow_each_other() -> None:
+    first, second = (array("Q", tcp.chunk(number)) for number in (0, 1))
+    assert list(first + second) == list(range(2 * tcp.CHUNK // 8))
