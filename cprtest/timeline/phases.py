@@ -127,7 +127,12 @@ SEEN_OUTSIDE = (
     ),
     Rule(
         "handover",
-        (Mark("source", "SCM_RIGHTS_SEND"), Mark("source", "SCM_RIGHTS")),
+        # The head of the state leaves before the first descriptor, and the target begins to read it.
+        (
+            Mark("source", "cpr_state_save", "cpr-transfer"),
+            Mark("source", "SCM_RIGHTS_SEND"),
+            Mark("source", "SCM_RIGHTS"),
+        ),
         (Mark("target", "SCM_RIGHTS_RECV"),),
     ),
     Rule("acquire", (Mark("target", "VHOST_SET_OWNER"),), ()),
