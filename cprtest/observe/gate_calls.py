@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The system calls that the gate traps: their names, the filter that finds them, what their arguments say.
 
-Numbers and structures are those of linux/vhost.h, linux/vhost_types.h, linux/vfio.h, linux/if_tun.h,
-linux/if.h, linux/kvm.h and, for the filter, linux/filter.h and linux/seccomp.h; x86-64.
+Structures are those of linux/vhost_types.h, linux/vfio.h, linux/if.h and, for the filter, linux/filter.h
+and linux/seccomp.h; x86-64.
 """
 
 import array
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cprtest.observe import ioctls
+
 IOCTL, SENDMSG = 16, 46
 SCM_RIGHTS = "SCM_RIGHTS"
 SENDMSG_COMMAND = 0xFFFFFFFF
@@ -18,35 +20,9 @@ SENDMSG_COMMAND = 0xFFFFFFFF
 CALIBRATE_COMMAND = 0x67617465
 """the gate's program measures with it how late its own times are."""
 
-IOCTLS = {
-    "VHOST_SET_FEATURES": 0x4008AF00,
-    "VHOST_SET_OWNER": 0xAF01,
-    "VHOST_RESET_OWNER": 0xAF02,
-    "VHOST_SET_MEM_TABLE": 0x4008AF03,
-    "VHOST_SET_VRING_NUM": 0x4008AF10,
-    "VHOST_SET_VRING_ADDR": 0x4028AF11,
-    "VHOST_SET_VRING_BASE": 0x4008AF12,
-    "VHOST_GET_VRING_BASE": 0xC008AF12,
-    "VHOST_SET_VRING_ENDIAN": 0x4008AF13,
-    "VHOST_SET_VRING_KICK": 0x4008AF20,
-    "VHOST_SET_VRING_CALL": 0x4008AF21,
-    "VHOST_SET_VRING_ERR": 0x4008AF22,
-    "VHOST_SET_VRING_BUSYLOOP_TIMEOUT": 0x4008AF23,
-    "VHOST_NET_SET_BACKEND": 0x4008AF30,
-    "VHOST_VSOCK_SET_GUEST_CID": 0x4008AF60,
-    "VHOST_VSOCK_SET_RUNNING": 0x4004AF61,
-    "VFIO_DEVICE_RESET": 0x3B6F,
-    "VFIO_DEVICE_PCI_HOT_RESET": 0x3B71,
-    "VFIO_IOMMU_MAP_DMA": 0x3B71,  # the same number, on a container
-    "VFIO_IOMMU_UNMAP_DMA": 0x3B72,
-    "TUNSETIFF": 0x400454CA,
-    "TUNSETOFFLOAD": 0x400454D0,
-    "TUNSETVNETHDRSZ": 0x400454D8,
-    "TUNSETQUEUE": 0x400454D9,
-    "KVM_CREATE_VM": 0xAE01,
-}
+_NOT_GATED = ("VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_SET_IRQS")
+IOCTLS = {name: command for name, command in ioctls.COMMANDS.items() if name not in _NOT_GATED}
 NAMES = (*IOCTLS, SCM_RIGHTS)
-_BY_COMMAND = {command: name for name, command in IOCTLS.items() if name != "VFIO_IOMMU_MAP_DMA"}
 _CONTAINER = "/dev/vfio/vfio"
 
 _AUDIT_ARCH_X86_64 = 0xC000003E
@@ -84,12 +60,10 @@ def command_of(name: str) -> int:
 
 
 def name_of(command: int, device: str) -> str:
-    """The call's name; one number has two meanings, which the device tells apart."""
+    """The call's name; `device` is the path of its file."""
     if command == SENDMSG_COMMAND:
         return SCM_RIGHTS
-    if command == IOCTLS["VFIO_IOMMU_MAP_DMA"] and device == _CONTAINER:
-        return "VFIO_IOMMU_MAP_DMA"
-    return _BY_COMMAND[command]
+    return ioctls.name_of(command, container=device == _CONTAINER)
 
 
 @dataclass(frozen=True)

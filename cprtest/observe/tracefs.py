@@ -162,7 +162,7 @@ class Tracefs(Observer):
             return
         pid, fd, result = self._threads[line.tid], line.number("fd"), line.number("ret")
         file, about = self._files.used(enter.fields["file"], enter.number("rdev"), pid, fd)
-        name = name_of(enter.number("cmd"), file.kind)
+        name = name_of(enter.number("cmd"), container=file.kind == "vfio")
         if name == "VFIO_GROUP_GET_DEVICE_FD":
             address = self._texts.pop(line.tid, "").partition(":")[2]
             self._files.opened(pid, result, self._addresses.get(address, address))
