@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from cprtest.errors import CprError
 from cprtest.limits import TimeLimit, patience, stretched, wait_until
-from cprtest.observe.guest_memory import locate
+from cprtest.machine.memory import locate
 from cprtest.observe.observer import Observer
 from cprtest.observe.silence import Sign, Silence, pause_among, told_pause
 from cprtest.provision.programs import host_program
