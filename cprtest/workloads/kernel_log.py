@@ -17,7 +17,7 @@ _TROUBLE = {
     "warning": re.compile(r"WARNING: "),
     "I/O error": re.compile(r"I/O error|timeout, aborting|NETDEV WATCHDOG|Tx Unit Hang"),
     "interrupt lost": re.compile(r"nobody cared|lost interrupt|spurious"),
-    # Not "Long readout interval, skipping watchdog check": a pause, or a busy host, lets it say so, and rightly.
+    # Not "Long readout interval, skipping watchdog check": a pause, or a busy host, makes it say so.
     "clock": re.compile(r"clocksource: .*(unstable|skewed)|time went backwards", re.IGNORECASE),
 }
 
