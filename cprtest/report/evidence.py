@@ -18,14 +18,16 @@ _LOGS = (
     "debug.log", "runner.log", "events.jsonl", "qmp.log", "source.log", "target.log", "console.log",
     "timeline.json", "outcome.json",
 )  # fmt: skip
-_MOST_TRANSFERS = 50
+_SHOWN = 3
 
 
 @dataclass
 class Transfer:
-    """One transfer's evidence. directory: where it is; timeline, outcome: the files' contents."""
+    """One transfer's evidence. directory: where it is; place: among the test's transfers, as "2 of 5";
+    timeline, outcome: the files' contents."""
 
     directory: Path
+    place: str = ""
     timeline: dict[str, Any] = field(default_factory=dict)
     outcome: dict[str, Any] = field(default_factory=dict)
     drawing: str = ""
@@ -68,6 +70,11 @@ class Transfer:
         return [entry for entry in _list(self.outcome.get("checks")) if isinstance(entry, dict)]
 
     @property
+    def wrong(self) -> bool:
+        """Whether its timeline or a check speaks against it."""
+        return bool(self.violations or self.unreadable) or not all(check.get("ok") for check in self.checks)
+
+    @property
     def ownership(self) -> list[dict[str, Any]]:
         """Who owned which device when; times in ms from the start of the first phase."""
         starts = [span["start"] for span in _dict(self.timeline.get("phases")).values() if _is_span(span)]
@@ -90,7 +97,21 @@ def transfers(directory: Path) -> list[Transfer]:
     if not directory.is_dir():
         return []
     found = {path.parent for name in ("timeline.json", "outcome.json") for path in directory.rglob(name)}
-    return [_transfer(path) for path in sorted(found, key=_natural)[:_MOST_TRANSFERS]]
+    made = [_transfer(path) for path in sorted(found, key=_natural)]
+    for number, transfer in enumerate(made, 1):
+        transfer.place = f"{number} of {len(made)}" if len(made) > 1 else ""
+    return made
+
+
+def telling(found: list[Transfer]) -> list[Transfer]:
+    """The transfers that a report shows, at most three: those with something wrong, the last, the first.
+
+    A page with each of a thousand timelines would be of no use; all are in the test's directory.
+    """
+    wrong = [transfer for transfer in found if transfer.wrong]
+    chosen = dict.fromkeys(id(transfer) for transfer in [*wrong, *found[-1:], *found[:1], *found[1:]])
+    kept = list(chosen)[:_SHOWN]
+    return [transfer for transfer in found if id(transfer) in kept]
 
 
 def logs(directory: Path) -> list[Path]:

@@ -139,7 +139,9 @@ def _shown(number: int, test: Result, root: Path) -> dict[str, Any]:
     return {
         "id": f"t{number}",
         "result": test,
-        "transfers": found,
+        "transfers": evidence.telling(found),
+        "more": len(found) - len(evidence.telling(found)),
+        "directory": directory,
         "logs": [path for path in own if path not in taken],
     }
 

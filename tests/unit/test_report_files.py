@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from cprtest.report import html, junit
+from cprtest.report import evidence, html, junit
 from cprtest.report.html import figure
 from cprtest.report.model import Lane, Result, Results
 from cprtest.report.write import write
@@ -128,6 +128,17 @@ def test_report_shows_the_evidence_and_needs_no_network(tmp_path: Path) -> None:
             assert (tmp_path / "report" / link).exists(), link
     assert len(seen.ids) == len(set(seen.ids))
     assert not re.search(r"""(src|href)=["']?https?:|url\(|@import""", text)
+
+
+def test_of_many_transfers_the_telling_ones_are_shown(tmp_path: Path) -> None:
+    for number in range(1, 31):
+        transfer(tmp_path / "here" / "a" / f"transfer-{number}")
+        (tmp_path / "here" / "a" / f"transfer-{number}" / "outcome.json").write_text("{}")
+        if number != 7:
+            (tmp_path / "here" / "a" / f"transfer-{number}" / "timeline.json").write_text("{}")
+    found = evidence.transfers(tmp_path / "here" / "a")
+    assert len(found) == 30
+    assert [shown.place for shown in evidence.telling(found)] == ["1 of 30", "7 of 30", "30 of 30"]
 
 
 @pytest.mark.parametrize(
