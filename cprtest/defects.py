@@ -17,7 +17,10 @@ from cprtest import paths
 
 @dataclass(frozen=True)
 class Defect:
-    """One entry of known-defects.yaml. cases: fault cases of tests that are tables of them (patterns)."""
+    """One entry of known-defects.yaml. cases: fault cases of tests that are tables of them (patterns).
+
+    intermittent: a race in QEMU, which a test may also miss; then its passing proves nothing.
+    """
 
     id: str
     summary: str
@@ -26,6 +29,7 @@ class Defect:
     signature: str
     lacks: str | None
     cases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    intermittent: bool = False
 
     def covers(self, test: str, case: str) -> bool:
         """Whether the fault case `case` of `test` may be expected to fail."""
@@ -57,6 +61,7 @@ def known_defects() -> tuple[Defect, ...]:
             signature="|".join(_list(e["signature"])),
             lacks=e.get("lacks"),
             cases=e.get("cases", {}),
+            intermittent=e.get("intermittent", False),
         )
         for e in entries
     )

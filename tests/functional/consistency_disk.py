@@ -80,7 +80,7 @@ class DiskConsistency(Journaled):
 
 @needs("qemu:cpr-transfer")
 class DiskOnIoThread(Journaled):
-    """Apart from the others, because QEMU loses an interrupt here now and then: docs/workloads.md.
+    """Apart from the others, because QEMU loses an interrupt here now and then (D-010).
 
     :avocado: tags=soak
     """
