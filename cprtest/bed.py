@@ -60,6 +60,7 @@ class TestBed:
         self._run = self._cleanups.enter_context(Run.start())
         self._scratch = self._run.scratch()
         self._network: Network | None = None
+        self._taps: set[str] = set()
 
     def close(self) -> None:
         """End every QEMU, then networks, devices and directories. Safe to call twice."""
@@ -121,8 +122,10 @@ class TestBed:
         tools_disk = ToolsDisk(installed.guest_image().tools) if tools else None
         devices = tuple(device for device in (*nets, disk, second_disk, tools_disk) if device is not None)
         for tap in nets:
-            address = f"{HOST_ADDRESS.format(tap.index)}/24"
-            self.network.tap(tap.ifname, queues=tap.netdev_queues, address=address)
+            if tap.ifname not in self._taps:  # a guest that was lost leaves it to the next
+                address = f"{HOST_ADDRESS.format(tap.index)}/24"
+                self.network.tap(tap.ifname, queues=tap.netdev_queues, address=address)
+                self._taps.add(tap.ifname)
         accel = accel or self._best_accel()
         if memory == "shm":
             memory = str(self._run.scratch(Path("/dev/shm")) / "memory")

@@ -19,7 +19,7 @@ from cprtest import paths
 class Defect:
     """One entry of known-defects.yaml. cases: fault cases of tests that are tables of them (patterns).
 
-    intermittent: a race in QEMU, which a test may also miss; then its passing proves nothing.
+    intermittent: tests that meet it now and then, because it is a race; their passing proves nothing.
     """
 
     id: str
@@ -29,7 +29,7 @@ class Defect:
     signature: str
     lacks: str | None
     cases: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    intermittent: bool = False
+    intermittent: tuple[str, ...] = ()
 
     def covers(self, test: str, case: str) -> bool:
         """Whether the fault case `case` of `test` may be expected to fail."""
@@ -61,7 +61,7 @@ def known_defects() -> tuple[Defect, ...]:
             signature="|".join(_list(e["signature"])),
             lacks=e.get("lacks"),
             cases=e.get("cases", {}),
-            intermittent=e.get("intermittent", False),
+            intermittent=tuple(_list(e.get("intermittent", []))),
         )
         for e in entries
     )

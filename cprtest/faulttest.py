@@ -54,7 +54,8 @@ class FaultTest(CprTest):
         return [
             f"{defect.id} no longer reproduces, remove it"
             for defect in defects
-            if any(defect.covers(self.promise, result.name) for result in ran)
+            if self.promise not in defect.intermittent
+            and any(defect.covers(self.promise, result.name) for result in ran)
             and not any(result.known_defect == defect.id for result in ran)
         ]
 

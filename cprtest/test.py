@@ -124,7 +124,7 @@ class CprTest(avocado.Test):  # type: ignore[misc]
                 self.warn(defect, text)
             else:
                 self.bed.intact()
-                if gone := [d for d in defects if not d.intermittent]:
+                if gone := [d for d in defects if self.promise not in d.intermittent]:
                     self.fail(f"{gone[0].id} no longer reproduces, remove it")
 
         return judged
