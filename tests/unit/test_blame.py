@@ -89,7 +89,8 @@ def outcome(tmp_path: Path) -> Any:
             "error": "",
             "messages": {"source": "", "target": ""},
         }
-        return Outcome(**machines, timeline=Timeline.build(events, {}, None), **{**about, **changed})
+        about |= {**machines, "timeline": Timeline.build(events, {}, None), **changed}
+        return Outcome(**about)
 
     return make
 

@@ -85,7 +85,7 @@ def test_vsock_is_given_up_by_its_last_close() -> None:
 
 
 def test_dma_is_owned_until_its_addresses_are_given_up() -> None:
-    vfio = {"device": "vfio", "file": 8}
+    vfio: dict[str, Any] = {"device": "vfio", "file": 8}
     events = [
         kernel(10, "source", "OWNED", None, **vfio),
         kernel(20, "source", "VFIO_IOMMU_UNMAP_DMA", flags=2, **vfio),

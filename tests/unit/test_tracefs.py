@@ -10,7 +10,7 @@ import pytest
 from cprtest.errors import CprError
 from cprtest.host import tracing
 from cprtest.machine.devices import Passthrough, Tap
-from cprtest.observe import open_files, tracefs
+from cprtest.observe import open_files
 from cprtest.observe.ioctls import COMMANDS
 from cprtest.observe.tracefs import Tracefs
 
@@ -56,7 +56,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     made = Kernel()
     monkeypatch.setattr(tracing, "unusable", lambda: None)
     monkeypatch.setattr(tracing, "Instance", lambda *_: made)
-    monkeypatch.setattr(tracefs.Run, "start", lambda: None)
+    monkeypatch.setattr("cprtest.observe.tracefs.Run.start", lambda: None)
     monkeypatch.setattr(open_files, "device_numbers", lambda: {NET: "vhost-net", TAP: "tap", VFIO: "vfio"})
     yield made
 
