@@ -163,7 +163,11 @@ def vsock(guest: Guest, cid: int) -> EchoStream:
     def connect() -> socket.socket:
         made = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
         made.settimeout(stretched(5))
-        made.connect((cid, _PORT))
+        try:
+            made.connect((cid, _PORT))
+        except OSError:
+            made.close()
+            raise
         return made
 
     return EchoStream(_connected(connect, f"CID {cid} port {_PORT}"), guest.dead)
@@ -171,15 +175,15 @@ def vsock(guest: Guest, cid: int) -> EchoStream:
 
 def _connected(connect: Callable[[], socket.socket], where: str) -> socket.socket:
     """The server in the guest was started a moment ago: ask until it listens."""
-    refused: list[OSError] = []
+    refused = ["no attempt was made"]  # texts: an exception would keep the socket of its attempt open
 
     def attempt() -> socket.socket | None:
         try:
             return connect()
         except OSError as error:
-            refused.append(error)
+            refused[:] = [str(error)]
             return None
 
-    made = wait_until(f"the guest to accept on {where}", attempt, 5, lambda: str(refused[-1]), interval=0.02)
+    made = wait_until(f"the guest to accept on {where}", attempt, 5, lambda: refused[0], interval=0.02)
     assert made is not None
     return made

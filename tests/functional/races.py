@@ -95,6 +95,18 @@ class Races(CprTest):
         self.all_arrived_once(stream, wire, "rollback")
 
     @needs(*VHOST)
+    def test_vhost_release_fails(self):
+        """A device that cannot be released stays with the source: no descriptor leaves, the guest goes on."""
+        gate, stream, wire, guest = self.guest_that_sends(Tap(vhost=True))
+        rule = gate.fail("VHOST_RESET_OWNER", errno.EPERM, actor="source")
+        outcome = self.transfer(guest)
+        outcome.assert_rolled_back()
+        self.assertEqual(rule.struck, 1)
+        self.assertEqual(gate.events("SCM_RIGHTS", "source"), [], tag("release"))
+        assert_in_use(guest.machine.pid, guest.vhost_queues, stream.wait_progress)
+        self.all_arrived_once(stream, wire, "rollback")
+
+    @needs(*VHOST)
     def test_vhost_release_suppressed(self):
         """A device that was not released is busy for the target, which says so; the source goes on (C-04)."""
         gate, stream, wire, guest = self.guest_that_sends(Tap(vhost=True))

@@ -7,6 +7,7 @@ from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
 from cprtest.workloads import echo
 from cprtest.workloads.data import DiskData, MemoryData
+from cprtest.workloads.passthrough import exerciser
 
 
 @needs("qemu:cpr-transfer")
@@ -70,3 +71,48 @@ class Rollback(CprTest):
         self.transfer(guest).assert_completed()
         for part in data:
             part.check()
+
+
+@needs("qemu:cpr-transfer")
+class RollbackOfDevices(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    @needs("kvm", "vhost-net", "tun", "netns", "qemu:tap-cpr")
+    def test_two_vhost_queues_are_owned_again(self):
+        """Both queue pairs are the source's again after a failure, the target's after a transfer (C-05)."""
+        guest = self.boot(net=Tap(vhost=True, queues=2))
+        guest.run("ethtool -L eth0 combined 2")
+        stream = echo.tcp(guest, self.network)
+        stream.wait_progress()
+        self.transfer(guest, fault=MainRefused()).assert_rolled_back()
+        assert_in_use(guest.machine.pid, 2, stream.wait_progress)
+        self.transfer(guest).assert_completed()
+        assert_in_use(guest.machine.pid, 2, stream.wait_progress)
+        stream.stop()
+
+    @needs("kvm", "vhost-vsock", "root", "qemu:trace:vhost_cpr_release")
+    def test_vhost_vsock_is_owned_again(self):
+        """When the target has died the guest has its CID on the source, and connections reach it (D-004)."""
+        guest = self.boot(vsock=True)
+        cid = guest.spec.devices[-1].cid
+        self.transfer(guest, fault=TargetKilled()).assert_rolled_back()
+        after = echo.vsock(guest, cid)
+        assert_in_use(guest.machine.pid, 1, after.wait_progress)
+        after.stop()
+        self.transfer(guest).assert_completed()
+
+    @needs("kvm", "vfio:virtio-net", "vfio:nvme", "netns", "qemu:vfio-cpr")
+    def test_passthrough_works_again(self):
+        """After a failure passthrough devices go on working on the source, later on the target (C-13)."""
+        guest = self.boot(passthrough=["virtio-net", "nvme"])
+        devices = [exerciser(guest, device, lambda: self.network) for device in guest.passthrough]
+        for device in devices:
+            device.exercise()
+        self.transfer(guest, fault=MainRefused()).assert_rolled_back()
+        for device in devices:
+            device.exercise()
+        self.transfer(guest).assert_completed()
+        for device in devices:
+            device.exercise()
