@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cprtest import paths
 from cprtest.errors import CprError
+from cprtest.host.runs import Run
 from cprtest.machine.process import Machine
 
 # Changes when what is saved, or how, changes: older files are then left alone.
@@ -57,6 +58,7 @@ def _make(final: Path, boot: Callable[[], Machine]) -> None:
     try:
         # QEMU writes page by page, which a lab's 9p takes minutes for: save to memory, copy in one go.
         with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="cpr-state-") as scratch:
+            Run.start().note(scratch=scratch)  # for the next start, when we are killed
             machine = boot()
             try:
                 _save(machine, Path(scratch) / "state")
