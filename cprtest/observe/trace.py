@@ -18,6 +18,8 @@ _LINE = re.compile(
     r"(?P<name>\w+) ?(?P<text>.*)$"
 )
 
+_RESOLUTION = 1000  # ns: the log has microseconds
+
 
 def read_trace(
     path: Path, actor: str, clock: WallClock, since: int = 0, without: Container[str] = ()
@@ -26,11 +28,12 @@ def read_trace(
     if not path.exists():
         return []
     events = []
+    err = clock.error() + _RESOLUTION
     for line in path.read_text(errors="replace").splitlines():
         match = _LINE.match(line)
         if match is None or match["name"] in without:
             continue
-        t, err = clock.monotonic(_wall_ns(match))
+        t = clock.at(_wall_ns(match))
         if t >= since:
             events.append(Event(t, actor, "trace", match["name"], err=err, data={"text": match["text"]}))
     return events

@@ -36,9 +36,18 @@ class WallClock:
     def __init__(self) -> None:
         self._first = read_offset()
 
-    def monotonic(self, wall_ns: int, resolution_ns: int = 1000) -> tuple[int, int]:
-        """(time, error bound) in ns. The bound covers a clock that was slewed or stepped meanwhile."""
+    def at(self, wall_ns: int) -> int:
+        """The time of day `wall_ns` on the monotonic clock, in ns."""
+        return wall_ns - self._first.value
+
+    def error(self) -> int:
+        """ns: the bound of the error of times until now. Covers a clock that was slewed or stepped meanwhile.
+
+        Reads the clocks some dozen times: ask once for many times.
+        """
         now = read_offset()
-        drift = abs(now.value - self._first.value)
-        err = self._first.err + now.err + drift + resolution_ns
-        return wall_ns - self._first.value, err
+        return self._first.err + now.err + abs(now.value - self._first.value)
+
+    def monotonic(self, wall_ns: int, resolution_ns: int = 1000) -> tuple[int, int]:
+        """(time, error bound) in ns of one time of day that was stamped with `resolution_ns`."""
+        return self.at(wall_ns), self.error() + resolution_ns
