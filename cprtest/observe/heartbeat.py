@@ -12,9 +12,7 @@ import json
 import mmap
 import os
 import secrets
-import signal
 import struct
-import subprocess
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,8 +21,8 @@ from cprtest.errors import CprError
 from cprtest.limits import TimeLimit, patience, stretched, wait_until
 from cprtest.machine.memory import locate
 from cprtest.observe.observer import Observer
+from cprtest.observe.recorder import Recorder
 from cprtest.observe.silence import Sign, Silence, pause_among, told_pause
-from cprtest.provision.programs import host_program
 from cprtest.timeline.event import Event
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ class Heartbeat(Observer):
         self._look = round(1000 * (_LOOK_US * patience() if look_us is None else look_us))
         self._beat = 0
         self._page: _Page | None = None
-        self._sampler: subprocess.Popen[bytes] | None = None
+        self._sampler: Recorder | None = None
         self._sides: Sequence[Machine] = ()
         self._since = 0
 
@@ -88,17 +86,13 @@ class Heartbeat(Observer):
             except TimeLimit:
                 pass  # a guest that hangs is a finding about the transfer: there will be no beat_first
         self._page.command(0, False)
-        self._sampler.send_signal(signal.SIGTERM)
-        out, err = self._sampler.communicate(timeout=stretched(10))
-        status, self._sampler = self._sampler.returncode, None
-        if status:
-            raise CprError(f"heartbeat: the sampler ended with status {status}: {err.decode().strip()}")
-        return events(json.loads(out), told_pause(self._sides, self._since), self._since)
+        seen = json.loads(self._sampler.finish())
+        self._sampler = None
+        return events(seen, told_pause(self._sides, self._since), self._since)
 
     def close(self) -> None:
         if self._sampler is not None:
             self._sampler.kill()
-            self._sampler.communicate()
             self._sampler = None
         if self._page is not None:
             self._page.close()
@@ -184,16 +178,10 @@ class _Page:
         lines = (self._inside + _LINE * (1 + 2 * vcpu) for vcpu in range(self._vcpus))
         return [struct.unpack_from("<Q", self._map, at)[0] for at in lines]
 
-    def start_sampler(self, look: int) -> subprocess.Popen[bytes]:
+    def start_sampler(self, look: int) -> Recorder:
         """Start watching, every `look` ns."""
-        words = (str(n) for n in (self._descriptor, self._offset, self._vcpus, look))
-        return subprocess.Popen(
-            [str(host_program("sample-heartbeat")), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=[self._descriptor],
-        )
+        words = [str(n) for n in (self._descriptor, self._offset, self._vcpus, look)]
+        return Recorder("heartbeat: the sampler", "sample-heartbeat", words, pass_fds=[self._descriptor])
 
     def close(self) -> None:
         self._map.close()

@@ -9,7 +9,6 @@ overtaken is known, and the way it was going (packets.py). Works with any tap, s
 from __future__ import annotations
 
 import select
-import signal
 import struct
 import subprocess
 import time
@@ -21,9 +20,9 @@ from cprtest.limits import TimeLimit, stretched
 from cprtest.machine.devices import GUEST_ADDRESS, Tap
 from cprtest.observe.observer import Observer
 from cprtest.observe.packets import Packet, events
+from cprtest.observe.recorder import Recorder
 from cprtest.observe.silence import told_pause
-from cprtest.provision.programs import host_program
-from cprtest.timeline.clock import read_offset
+from cprtest.timeline.clock import WallClock
 from cprtest.timeline.event import Event
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Probe(Observer):
         self._tap = Tap(index=index)
         self._period_us = period_us
         self._period = 0
-        self._program: subprocess.Popen[bytes] | None = None
+        self._program: Recorder | None = None
         self._sides: Sequence[Machine] = ()
         self._since = 0
 
@@ -60,18 +59,14 @@ class Probe(Observer):
 
     def arm(self, source: Machine) -> None:
         self._since = time.monotonic_ns()
-        self._offset = read_offset()
+        self._clock = WallClock()
         address, limit = GUEST_ADDRESS.format(self._tap.index), round(stretched(2) * 1e9)
         words = (self._tap.ifname, address, str(_PORT), str(self._period), str(limit))
-        self._program = self._network.popen(
-            [str(host_program("probe-packets")), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
+        self._program = Recorder(
+            "probe: the program", "probe-packets", words, popen=self._network.popen, bufsize=0
         )
         if source.run_state() == "running":
-            self._wait_for_answer(self._program)
+            self._wait_for_answer(self._program.process)
 
     def begin(self, source: Machine, target: Machine) -> None:
         self._sides = (source, target)
@@ -79,30 +74,22 @@ class Probe(Observer):
     def end(self) -> list[Event]:
         """Raises CprError when packets were not recorded, or the program died."""
         assert self._program is not None, "arm() comes first"
-        self._program.send_signal(signal.SIGTERM)
-        out, err = self._program.communicate(timeout=stretched(10))
-        status, self._program = self._program.returncode, None
-        now = read_offset()
-        if status:
-            raise CprError(f"probe: the program ended with status {status}: {err.decode().strip()}")
-        data = out.removeprefix(b"answered\n")
+        data = self._program.finish().removeprefix(b"answered\n")
+        self._program = None
         sent, refused, missed = _HEAD.unpack_from(data)
         if missed:
             raise CprError(f"probe: {missed} packets were not recorded: the machine was too busy")
-        # The bound covers a clock that was slewed or stepped meanwhile.
-        err_ns = self._offset.err + now.err + abs(now.value - self._offset.value)
         records = [
-            Packet(stamp - self._offset.value, number, answer)
+            Packet(self._clock.at(stamp), number, answer)
             for stamp, number, answer in _RECORD.iter_unpack(data[_HEAD.size :])
         ]
         told = told_pause(self._sides, self._since)
         figures = {"index": self._tap.index, "period_ns": self._period, "sent": sent, "refused": refused}
-        return events(records, told, err_ns, time.monotonic_ns(), figures)
+        return events(records, told, self._clock.error(), time.monotonic_ns(), figures)
 
     def close(self) -> None:
         if self._program is not None:
             self._program.kill()
-            self._program.communicate()
             self._program = None
 
     def _wait_for_answer(self, program: subprocess.Popen[bytes]) -> None:
