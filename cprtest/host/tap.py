@@ -13,9 +13,9 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from cprtest.host import procfs
 from cprtest.host.network import Network
 from cprtest.host.programs import program
 
@@ -79,8 +79,7 @@ def _interface(descriptor: int) -> dict[str, Any]:
 
 
 def _tap_descriptors(pid: int) -> list[int]:
-    links = ((int(link.name), link) for link in Path(f"/proc/{pid}/fd").iterdir())
-    return sorted(number for number, link in links if str(link.readlink()) == "/dev/net/tun")
+    return sorted(number for number, target in procfs.files(pid).items() if target == "/dev/net/tun")
 
 
 @contextmanager

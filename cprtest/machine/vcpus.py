@@ -2,14 +2,14 @@
 """Evidence from /proc that a QEMU runs its guest, or does not, whatever its run state says.
 
 QEMU names its vCPU threads "CPU 0/KVM" or "CPU 0/TCG" (-name debug-threads=on); one of a stopped VM sleeps.
-The kernel counts how often each thread got a CPU (third field of schedstat, see vhost.py).
+The kernel counts how often each thread got a CPU.
 """
 
 import contextlib
 import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
+from cprtest.host import procfs
 from cprtest.machine.process import Machine
 from cprtest.timeline.timeline import tag
 
@@ -30,8 +30,8 @@ def assert_still(machines: Iterable[Machine], during: Callable[[], object]) -> N
 def runs(pid: int) -> int:
     """How often the vCPU threads of process `pid` got a CPU; 0 where it has none yet."""
     count = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
+    for thread, name in procfs.threads(pid).items():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
-            if _NAME.match((task / "comm").read_text()):
-                count += int((task / "schedstat").read_text().split()[2])
+            if _NAME.match(name):
+                count += procfs.times_run(pid, thread)
     return count

@@ -6,19 +6,13 @@ drivers/vhost/vhost.c). A QEMU that lost vhost and went on in user space has non
 """
 
 from collections.abc import Callable
-from pathlib import Path
+
+from cprtest.host import procfs
 
 
 def workers(pid: int) -> list[int]:
     """Thread ids of the vhost workers owned by process `pid`."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            if (task / "comm").read_text().strip() == f"vhost-{pid}":
-                found.append(int(task.name))
-        except (FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
-            continue
-    return sorted(found)
+    return sorted(thread for thread, name in procfs.threads(pid).items() if name == f"vhost-{pid}")
 
 
 def assert_in_use(pid: int, count: int, traffic: Callable[[], object]) -> None:
@@ -28,7 +22,7 @@ def assert_in_use(pid: int, count: int, traffic: Callable[[], object]) -> None:
     """
     owned = workers(pid)
     if len(owned) != count:
-        threads = sorted((task / "comm").read_text().strip() for task in Path(f"/proc/{pid}/task").iterdir())
+        threads = sorted(procfs.threads(pid).values())
         raise AssertionError(
             f"expected {count} vhost workers of process {pid}, found {owned}; threads: {threads}"
         )
@@ -39,5 +33,4 @@ def assert_in_use(pid: int, count: int, traffic: Callable[[], object]) -> None:
 
 
 def _runs(pid: int, threads: list[int]) -> int:
-    """How often the threads got a CPU (third field of schedstat, Documentation/scheduler/sched-stats)."""
-    return sum(int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()[2]) for tid in threads)
+    return sum(procfs.times_run(pid, thread) for thread in threads)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -12,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cprtest.host import procfs
 from cprtest.machine.vhost import workers
 from cprtest.observe.observer import Observer
 from cprtest.timeline.event import Event
@@ -97,15 +99,8 @@ def descriptors(pid: int) -> Counter[str]:
 
     Images and logs are left out, and numbers that differ from process to process: socket:[1234] is a socket.
     """
-    found: Counter[str] = Counter()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = str(link.readlink())
-        except OSError:  # closed meanwhile
-            continue
-        if target.startswith(_KINDS):
-            found[re.sub(r":\[\d+\]$|:\d+$", "", target)] += 1
-    return found
+    targets = (target for target in procfs.files(pid).values() if target.startswith(_KINDS))
+    return Counter(re.sub(r":\[\d+\]$|:\d+$", "", target) for target in targets)
 
 
 def locks(pid: int) -> dict[str, int]:
@@ -126,15 +121,7 @@ def locks(pid: int) -> dict[str, int]:
 
 def threads(pid: int) -> Counter[str]:
     """How many threads of each name the process has, but for QEMU's pool workers, which come and go."""
-    found: Counter[str] = Counter()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            name = (task / "comm").read_text().strip()
-        except OSError:  # it ended meanwhile
-            continue
-        if name != "worker":
-            found[name] += 1
-    return found
+    return Counter(name for name in procfs.threads(pid).values() if name != "worker")
 
 
 def shared_memory(pid: int) -> Counter[str]:
@@ -160,14 +147,11 @@ def private_memory(pid: int) -> str:
 def blocking_taps(pid: int) -> list[int]:
     """Descriptors of tap devices whose reads block (no O_NONBLOCK in /proc/PID/fdinfo)."""
     found = []
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            if str(link.readlink()) == "/dev/net/tun":
-                flags = re.search(
-                    r"^flags:\s+(\d+)", Path(f"/proc/{pid}/fdinfo/{link.name}").read_text(), re.M
-                )
+    for number, target in procfs.files(pid).items():
+        if target == "/dev/net/tun":
+            with contextlib.suppress(OSError):  # closed meanwhile
+                info = Path(f"/proc/{pid}/fdinfo/{number}").read_text()
+                flags = re.search(r"^flags:\s+(\d+)", info, re.M)
                 if flags and not int(flags[1], 8) & os.O_NONBLOCK:
-                    found.append(int(link.name))
-        except OSError:  # closed meanwhile
-            continue
+                    found.append(number)
     return found
