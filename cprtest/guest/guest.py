@@ -7,7 +7,7 @@ from cprtest.errors import CprError
 from cprtest.guest import GuestError
 from cprtest.guest.console import ConsoleShell, Interrupted, Result
 from cprtest.limits import met, stretched, wait_until
-from cprtest.machine.devices import Passthrough, Plugged, Tap
+from cprtest.machine.devices import Passthrough, Plugged, queues
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
 
@@ -83,8 +83,7 @@ class Guest:
     @property
     def vhost_queues(self) -> int:
         """Queue pairs of NICs that vhost serves, each with a worker in the QEMU that owns it."""
-        taps = (device for device in self.spec.devices if isinstance(device, Tap))
-        return sum(tap.netdev_queues for tap in taps if tap.vhost)
+        return len(queues(self.spec.devices, vhost=True))
 
     def plug(self, device: Plugged) -> None:
         """Hot-plug `device` into the running guest and wait until the guest has found it."""

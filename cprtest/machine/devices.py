@@ -7,6 +7,7 @@ front end (guest side: -device) that has to be the same on source and target.
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,6 +89,15 @@ class Tap:
             "mac": MAC.format(self.index),
             **multi_queue,
         }
+
+
+def queues(devices: Iterable[Device], *, vhost: bool = False) -> list[tuple[str, int]]:
+    """Device and number of each queue pair of a NIC on a tap, in the order in which QEMU opens them.
+
+    vhost: only of those that kernel vhost serves.
+    """
+    taps = [device for device in devices if isinstance(device, Tap) and (device.vhost or not vhost)]
+    return [(tap.id, queue) for tap in taps for queue in range(tap.netdev_queues)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cprtest.machine.devices import Tap
+from cprtest.machine.devices import queues
 
 if TYPE_CHECKING:
     from cprtest.machine.process import Machine
@@ -38,16 +38,11 @@ class Places:
 
 
 def _places(machine: Machine, path: str) -> list[_Place]:
-    devices = machine.spec.devices
-    if (
-        path == "/dev/vhost-vsock"
-    ):  # plugged later, so not in the spec of the first QEMU; there is one at most
+    if path == "/dev/vhost-vsock":
+        # Plugged later, so not in the spec of the first QEMU; there is one at most.
         return [("vsock0", 0)]
     if path == "/dev/vfio/vfio":
         return [("vfio", 0)]
-    taps = [d for d in devices if isinstance(d, Tap)]
-    if path == "/dev/vhost-net":
-        taps = [d for d in taps if d.vhost]
-    elif path != "/dev/net/tun":
-        return []
-    return [(d.id, queue) for d in taps for queue in range(d.netdev_queues)]
+    if path in ("/dev/vhost-net", "/dev/net/tun"):
+        return queues(machine.spec.devices, vhost=path == "/dev/vhost-net")
+    return []

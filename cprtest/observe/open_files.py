@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cprtest.machine.devices import Passthrough, Tap, Vsock
+from cprtest.machine.devices import Passthrough, Vsock, queues
 
 if TYPE_CHECKING:
     from cprtest.machine.devices import Device
@@ -66,13 +66,8 @@ class OpenFiles:
         """A QEMU with these devices has been started."""
         self._processes[pid] = _Process(
             {
-                "vhost-net": [
-                    (d.id, q)
-                    for d in devices
-                    if isinstance(d, Tap) and d.vhost
-                    for q in range(d.netdev_queues)
-                ],
-                "tap": [(d.id, q) for d in devices if isinstance(d, Tap) for q in range(d.netdev_queues)],
+                "vhost-net": queues(devices, vhost=True),
+                "tap": queues(devices),
                 "vhost-vsock": [(d.id, 0) for d in devices if isinstance(d, Vsock)],
                 "vfio": [("vfio", 0)] if any(isinstance(d, Passthrough) for d in devices) else [],
             }
