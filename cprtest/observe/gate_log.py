@@ -28,7 +28,7 @@ from cprtest.provision import programs
 
 # The layout of gate.c.
 _FILTER_OFFSET, _RECORDS_OFFSET, _RECORDS, _RECORD_SIZE, _ASKS = 4096, 8192, 32768, 512, 64
-_RECORD = struct.Struct("4Q4I4i4I80s352s")
+_RECORD = struct.Struct("2Q8xQ2I4xI4i3I4x80s352s")  # in the order of Record, what is not kept left out
 _MESSAGE, _ANSWER = struct.Struct("4I"), struct.Struct("Iii")
 _HELLO, _GONE, _ASK = 1, 2, 3
 _BY_ORDER = 1
@@ -111,47 +111,11 @@ class Supervisor:
     def record(self, index: int) -> Record:
         """Record `index`. Raises CprError if it has been overwritten since."""
         at = _RECORDS_OFFSET + index % _RECORDS * _RECORD_SIZE
-        (
-            t,
-            answered,
-            _,
-            argument,
-            token,
-            tid,
-            _,
-            command,
-            fd,
-            file,
-            how,
-            value,
-            err,
-            size,
-            flags,
-            _,
-            device,
-            memory,
-        ) = _RECORD.unpack_from(self._memory, at)
+        *words, size, flags, device, memory = _RECORD.unpack_from(self._memory, at)
         if self.count - index > _RECORDS:
             raise CprError(f"the gate saw {self.count} calls, and keeps {_RECORDS}: evidence was lost")
         name = device.partition(b"\0")[0].decode(errors="replace")
-        by_order = bool(flags & _BY_ORDER)
-        return Record(
-            index,
-            t,
-            answered,
-            argument,
-            token,
-            tid,
-            command,
-            fd,
-            file,
-            how,
-            value,
-            err,
-            by_order,
-            name,
-            memory[:size],
-        )
+        return Record(*[index, *words, bool(flags & _BY_ORDER), name, memory[:size]])
 
     def close(self) -> None:
         """End it, and with it all gated programs that still live. Safe to call twice."""
