@@ -118,9 +118,7 @@ class Trial:
             {"name": f"{REFERENCE}-{n}", "mutant": REFERENCE, "phase": "", "tests": left[n : n + BATCH]}
             for n in range(0, len(left), BATCH)
         ]
-        count = min(self._side_by_side(where), len(tries))
-        print(f"The reference with {len(left)} tests, {_place(where, count)}.", flush=True)
-        self._work(where, tries)
+        self._work(where, tries, f"The reference with {len(left)} tests")
 
     def _try(self, where: str, todo: Sequence[tuple[Mutant, list[str]]]) -> None:
         if not todo:
@@ -138,20 +136,19 @@ class Trial:
             }
             for mutant, names in ordered
         ]
-        count = min(self._side_by_side(where), len(tries))
-        print(f"{len(tries)} mutants, {_place(where, count)}.", flush=True)
-        self._work(where, tries)
+        self._work(where, tries, f"{len(tries)} mutants")
 
     def _side_by_side(self, where: str) -> int:
         if where == "lab":
             return self._settings.labs or side_by_side()
         return len(os.sched_getaffinity(0))
 
-    def _work(self, where: str, tries: list[dict[str, Any]]) -> None:
+    def _work(self, where: str, tries: list[dict[str, Any]], what: str) -> None:
         directory = Path(tempfile.mkdtemp(prefix=f"{where}-", dir=self._book.root))
         plan = directory / "plan.json"
         plan.write_text(json.dumps({"directory": str(directory), "tries": tries}, indent=1))
         count = min(self._side_by_side(where), len(tries))
+        print(f"{what}, {_place(where, count)}.", flush=True)
         try:
             ended = lanes.run([_Worker(where, plan, number) for number in range(1, count + 1)])
         finally:

@@ -134,13 +134,14 @@ def _acts(attribute: tuple[str, str]) -> bool:
 def _shown(number: int, test: Result, root: Path) -> dict[str, Any]:
     directory = root / test.directory
     found = evidence.transfers(directory) if test.directory else []
+    shown = evidence.telling(found)
     own = evidence.logs(directory) if test.directory else []
     taken = {path for transfer in found for path in transfer.logs}
     return {
         "id": f"t{number}",
         "result": test,
-        "transfers": evidence.telling(found),
-        "more": len(found) - len(evidence.telling(found)),
+        "transfers": shown,
+        "more": len(found) - len(shown),
         "directory": directory,
         "logs": [path for path in own if path not in taken],
     }
