@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,14 @@ def summary(samples: list[dict[str, float]]) -> dict[str, Any]:
     """Median and range of each figure, in seconds, with the samples themselves."""
     figures: dict[str, Any] = {"lane": lane(), "count": len(samples)}
     for name in samples[0]:
-        values = sorted(round(s[name], 3) for s in samples)
-        figures[name] = {"median": statistics.median(values), "range": [values[0], values[-1]], "all": values}
+        figures[name] = spread([s[name] for s in samples], 3)
     return figures
+
+
+def spread(samples: Sequence[float], digits: int) -> dict[str, Any]:
+    """Median and range of `samples`, and all of them, rounded to so many digits."""
+    values = sorted(round(sample, digits) for sample in samples)
+    return {"median": statistics.median(values), "range": [values[0], values[-1]], "all": values}
 
 
 def main() -> int:

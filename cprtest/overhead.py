@@ -20,6 +20,7 @@ from typing import Any
 from cprtest.bed import TestBed
 from cprtest.errors import CprError
 from cprtest.machine.devices import Tap
+from cprtest.measure import spread
 from cprtest.observe.gate import Gate
 from cprtest.observe.heartbeat import Heartbeat
 from cprtest.observe.observer import Observer
@@ -72,8 +73,8 @@ def compare(observers: Callable[[TestBed], Sequence[Observer]], pairs: int, vhos
     return {
         "lane": lane(),
         "pairs": pairs,
-        "without": _summary(without),
-        "with": _summary(with_it),
+        "without": spread(without, 6),
+        "with": spread(with_it, 6),
         "difference": {
             "median": round(statistics.median(differences), 6),
             "confidence 95 %": [round(differences[low], 6), round(differences[high], 6)],
@@ -88,11 +89,6 @@ def confidence(count: int) -> tuple[int, int]:
         low += 1
     low = max(low - 1, 0)
     return low, count - 1 - low
-
-
-def _summary(samples: list[float]) -> dict[str, Any]:
-    ordered = sorted(round(s, 6) for s in samples)
-    return {"median": statistics.median(ordered), "range": [ordered[0], ordered[-1]], "all": ordered}
 
 
 def main() -> int:
