@@ -23,7 +23,7 @@ from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.host.runs import Run
 from cprtest.machine import state
-from cprtest.machine.devices import HOST_ADDRESS, Disk, Passthrough, Plugged, Tap, ToolsDisk, Vsock
+from cprtest.machine.devices import HOST_ADDRESS, Device, Disk, Passthrough, Plugged, Tap, ToolsDisk, Vsock
 from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
 from cprtest.machine.process import Machine
@@ -98,8 +98,7 @@ class TestBed:
         self,
         *,
         net: Tap | Sequence[Tap] | None = None,
-        disk: Disk | None = None,
-        second_disk: Disk | None = None,
+        disk: Disk | Sequence[Disk] | None = None,
         tools: bool = False,
         vsock: bool = False,
         passthrough: Sequence[str] = (),
@@ -111,7 +110,7 @@ class TestBed:
     ) -> Guest:
         """Start a guest and return it running.
 
-        net: the guest's NICs; several need an `index` each.
+        net, disk: the guest's NICs and disks; several of a kind need an `index` each.
         tools: fio and tcpdump are commands in the guest, from a disk of their own.
         passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine: as in GuestSpec;
@@ -119,8 +118,12 @@ class TestBed:
         """
         taps = [net] if isinstance(net, Tap) else net or []
         nets = [replace(tap, cpr=features(self.qemu.binary).has("tap-cpr")) for tap in taps]
-        tools_disk = ToolsDisk(installed.guest_image().tools) if tools else None
-        devices = tuple(device for device in (*nets, disk, second_disk, tools_disk) if device is not None)
+        disks = [disk] if isinstance(disk, Disk) else disk or []
+        devices: tuple[Device, ...] = (
+            *nets,
+            *disks,
+            *([ToolsDisk(installed.guest_image().tools)] if tools else []),
+        )
         for tap in nets:
             if tap.ifname not in self._taps:  # a guest that was lost leaves it to the next
                 address = f"{HOST_ADDRESS.format(tap.index)}/24"

@@ -13,7 +13,6 @@ from cprtest.bed import TestBed
 from cprtest.beside import Beside
 from cprtest.blame import blame
 from cprtest.defects import Defect, known_defects
-from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.limits import needed, patience
@@ -88,16 +87,9 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         """A fresh disk for the guest; arguments as in TestBed.disk."""
         return self.bed.disk(**disk)
 
-    def transfer(
-        self,
-        guest: Guest,
-        *,
-        mode: str = "cpr-transfer",
-        keep_source: bool = False,
-        fault: Fault | None = None,
-    ) -> Outcome:
-        """Hand `guest` over to a new QEMU and judge how it ended; see TestBed.transfer."""
-        outcome = self.bed.transfer(guest, mode=mode, keep_source=keep_source, fault=fault)
+    def transfer(self, guest: Guest, **how: Any) -> Outcome:
+        """Hand `guest` over to a new QEMU and judge how it ended; arguments as in TestBed.transfer."""
+        outcome = self.bed.transfer(guest, **how)
         self.log.info("%s: %s", outcome.status, outcome.describe())
         return outcome
 

@@ -47,7 +47,7 @@ class Blocks(FaultTest):
         for number, name in enumerate(("first", "second")):
             action = ImageLocked(disks[number].image, f"{name}-image-locked")
             case = Case(At(Streaming(), action), HELD, after=self.comes_back(disks[number], action))
-            self.strike([case], self.campaign(disk=disks[0], second_disk=disks[1]))
+            self.strike([case], self.campaign(disk=disks))
             self.bed.transfers[-1].target.quit()
 
     def test_image_removed(self):
