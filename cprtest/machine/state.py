@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from cprtest.machine.process import Machine
 _FORMAT = 4
 _MEMORY = Path("/dev/shm")
 _CHUNK = 256 * 1024
+_KEEP_DAYS = 7
+"""A state is removed that long after its last use: each is some 80 MB, and a new QEMU needs new ones."""
 
 
 def directory(shape: str) -> Path:
@@ -49,16 +52,31 @@ def ensure(shape: str, boot: Callable[[], Machine]) -> Path:
     if not (final / "state").exists():
         with _only_one(shape):
             if not (final / "state").exists():
+                prune(final.parent)
                 _make(final, boot)
+    os.utime(final)
     return _nearby(final / "state")
+
+
+def prune(store: Path) -> None:
+    """Remove from `store` the states that nobody has used for a week, and locks as old."""
+    old = time.time() - _KEEP_DAYS * 86400
+    for path in store.iterdir():
+        if path.stat().st_mtime >= old:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _make(final: Path, boot: Callable[[], Machine]) -> None:
     making = Path(tempfile.mkdtemp(dir=final.parent, prefix=f"{final.name}."))
+    Run.start().note(scratch=making)  # for the next start, when we are killed
     try:
         # QEMU writes page by page, which a lab's 9p takes minutes for: save to memory, copy in one go.
         with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="cpr-state-") as scratch:
-            Run.start().note(scratch=scratch)  # for the next start, when we are killed
+            Run.start().note(scratch=scratch)
             machine = boot()
             try:
                 _save(machine, Path(scratch) / "state")

@@ -3,11 +3,14 @@
 
 import itertools
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cprtest.machine import state
 from cprtest.machine.devices import Disk, Passthrough, Tap, ToolsDisk, Vsock
 from cprtest.machine.spec import GuestSpec, Image, channel, incoming
 
@@ -91,3 +94,14 @@ def test_incoming_channels() -> None:
         "channel-type": "cpr",
         "addr": {"transport": "socket", "type": "fd", "str": "7"},
     }
+
+
+def test_saved_states_go_a_week_after_their_last_use(tmp_path: Path) -> None:
+    for name, days in (("used", 6), ("old", 8)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state").write_text("x")
+        (tmp_path / f"{name}.lock").touch()
+        for path in (tmp_path / name, tmp_path / f"{name}.lock"):
+            os.utime(path, (0, time.time() - days * 86400))
+    state.prune(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["used", "used.lock"]
