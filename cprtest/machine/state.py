@@ -72,11 +72,11 @@ def prune(store: Path) -> None:
 
 def _make(final: Path, boot: Callable[[], Machine]) -> None:
     making = Path(tempfile.mkdtemp(dir=final.parent, prefix=f"{final.name}."))
-    Run.start().note(scratch=making)  # for the next start, when we are killed
+    Run.start().note(scratch=str(making))  # for the next start, when we are killed
     try:
         # QEMU writes page by page, which a lab's 9p takes minutes for: save to memory, copy in one go.
         with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="cpr-state-") as scratch:
-            Run.start().note(scratch=scratch)
+            Run.start().note(scratch=str(scratch))
             machine = boot()
             try:
                 _save(machine, Path(scratch) / "state")
