@@ -11,8 +11,18 @@ from cprtest.workloads.data import DiskData
 from cprtest.workloads.passthrough import exerciser
 
 
+class PassthroughTest(CprTest):
+    """A test whose guest has passthrough devices."""
+
+    def exercisers(self, guest):
+        devices = [exerciser(guest, device, lambda: self.network) for device in guest.passthrough]
+        for device in devices:
+            device.exercise()
+        return devices
+
+
 @needs("qemu:vfio-cpr")
-class Vfio(CprTest):
+class Vfio(PassthroughTest):
     """
     :avocado: tags=smoke
     """
@@ -42,14 +52,6 @@ class Vfio(CprTest):
         """A device that can only be reset by its bus survives the target's start (C-28, D-002)."""
         self.devices_cross("e1000e")
 
-    @needs("vfio:virtio-net", "netns")
-    def test_without_kvm(self):
-        """A passthrough device with MSI-X in use is handed over without KVM too (C-23, D-001)."""
-        guest = self.boot(passthrough=["virtio-net"], accel="tcg")
-        self.wait_for_msix(guest)
-        self.transfer(guest).assert_completed()
-        self.exercisers(guest)
-
     @needs("kvm", "vhost-net", "tun", "netns", "vfio:virtio-net", "vfio:nvme", "vfio:igb-vf", "vfio:ivshmem")
     def test_everything_together(self):
         """vhost-net NIC, disk and four passthrough devices cross in one hand-over."""
@@ -74,13 +76,19 @@ class Vfio(CprTest):
         for device in devices:
             device.exercise()
 
-    def wait_for_msix(self, guest):
-        """Until the guest's drivers have interrupts. The host knows; a guest without KVM is slow to say."""
-        for device in guest.passthrough:
-            wait_until(f"{device.id} to use MSI-X", lambda device=device: msix_vectors(device.address), 60)
 
-    def exercisers(self, guest):
-        devices = [exerciser(guest, device, lambda: self.network) for device in guest.passthrough]
-        for device in devices:
-            device.exercise()
-        return devices
+@needs("qemu:vfio-cpr")
+class VfioWithoutKvm(PassthroughTest):
+    """A guest that TCG runs; in an emulated lab it takes minutes to start a driver, too long for smoke.
+
+    :avocado: tags=full
+    """
+
+    @needs("vfio:virtio-net", "netns")
+    def test_msix(self):
+        """A passthrough device with MSI-X in use is handed over without KVM too (C-23, D-001)."""
+        guest = self.boot(passthrough=["virtio-net"], accel="tcg")
+        for device in guest.passthrough:  # the host knows; a guest without KVM is slow to say
+            wait_until(f"{device.id} to use MSI-X", lambda device=device: msix_vectors(device.address), 60)
+        self.transfer(guest).assert_completed()
+        self.exercisers(guest)
