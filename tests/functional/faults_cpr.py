@@ -29,6 +29,10 @@ class CprChannel(FaultTest):
             ]
         )
 
+    def test_backlog_full(self):
+        """The cpr channel's listener takes no connection: the source does not wait, and says so (D-012)."""
+        self.strike([Case(cpr.BacklogFull(), Expected(error="Failed to connect"))])
+
     def test_cut_at_every_field(self):
         """The cpr channel is cut at the beginning of each field of the state: the target must not start."""
         campaign = self.campaign()

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Transfer after transfer, each with all evidence, and not a single false alarm."""
+"""Transfer after transfer, each with every observer at work, and not a single false alarm."""
 
 from cprtest.needs import needs
-from cprtest.observe.proc import descriptors
+from cprtest.observe.gate import Gate
+from cprtest.observe.heartbeat import Heartbeat
+from cprtest.observe.pause import assert_nothing_lost, assert_paused
+from cprtest.observe.probe import Probe
+from cprtest.observe.proc import Proc, descriptors
 from cprtest.test import CprTest, Tap
 from cprtest.timeline.timeline import tag
 from cprtest.workloads import echo
@@ -28,6 +32,7 @@ class Soak(CprTest):
         self.handed_over_again_and_again(Tap(vhost=True), "release")
 
     def handed_over_again_and_again(self, net: Tap, *phases: str) -> None:
+        self.observe(Gate(), Proc(), Heartbeat(busy=True), Probe(self.network))
         guest = self.boot(net=net, disk=self.disk())
         data = [MemoryData(guest), DiskData(guest)]
         stream = echo.tcp(guest, self.network)
@@ -39,6 +44,8 @@ class Soak(CprTest):
             outcome.timeline.assert_order()
             outcome.timeline.assert_order("stop", *phases, "handover")
             self.assertEqual(outcome.timeline.violations, [], "violations of a transfer that is in order")
+            assert_paused(outcome.timeline)
+            assert_nothing_lost(outcome.timeline)
             self.assertEqual(descriptors(guest.machine.pid), held, tag("handover"))
             stream.wait_progress()
         for part in data:
