@@ -33,6 +33,7 @@ class Arguments:
     qemu: Qemu | None
     target_qemu: Qemu | None
     results: Path | None
+    against: Path | None
     avocado: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -93,6 +94,12 @@ def parse(words: list[str]) -> Arguments:
         "--results", metavar="DIR", type=Path, help="where results go (default: results/TIME-PID)"
     )
     parser.add_argument(
+        "--against",
+        metavar="DIR",
+        type=Path,
+        help="the results of an earlier run, to compare with in the report",
+    )
+    parser.add_argument(
         "--problem",
         metavar="SENTENCE",
         action="append",
@@ -108,6 +115,7 @@ def parse(words: list[str]) -> Arguments:
         qemu=_qemu("--qemu", given.qemu),
         target_qemu=_qemu("--target-qemu", given.target_qemu),
         results=_results(given.results),
+        against=_against(given.against),
         avocado=tuple(avocado),
         problems=tuple(given.problem),
     )
@@ -130,6 +138,15 @@ def _qemu(option: str, name: str | None) -> Qemu | None:
         return Qemu(str(path), features(path).text)
     except UsageError as error:
         raise UsageError(f"{option} {error}") from None
+
+
+def _against(given: Path | None) -> Path | None:
+    if given is None:
+        return None
+    path = given.expanduser().absolute()
+    if not (path / "results.json").is_file():
+        raise UsageError(f"--against {given}: there is no results.json in it.")
+    return path
 
 
 def _results(given: Path | None) -> Path | None:

@@ -5,6 +5,7 @@ Called as `python -m cprtest.job.run ARGUMENTS` with the venv's Python.
 """
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -22,8 +23,9 @@ from cprtest.job import arguments, lane, shares, suites
 from cprtest.job.prctl import set_subreaper
 from cprtest.lab.launch import side_by_side
 from cprtest.report import about, merge
+from cprtest.report.evidence import promise_of
 from cprtest.report.model import Lane, Result, Results
-from cprtest.report.write import REPORT, write
+from cprtest.report.write import REPORT, write, write_json
 
 
 @dataclass
@@ -59,6 +61,18 @@ def main(words: list[str]) -> int:
 def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
     started, clock = datetime.now().astimezone(), time.monotonic()
     progress = Progress(problems=list(asked.problems))
+    planned = Results(
+        suite=asked.suite,
+        command=("scripts/run", *sys.argv[1:]),
+        started=started.isoformat(timespec="seconds"),
+        duration=0.0,
+        host=about.host(),
+        versions={**about.versions(), **_chosen(asked)},
+        lanes=(),
+        tests=tuple(_merged(names, progress)),
+        finished=False,
+    )
+    write_json(planned, root)
     try:
         run = Run.start()
         # A test has a run of its own; its owner may have been among what was just killed.
@@ -74,18 +88,15 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
         if not isinstance(error, CprError):
             traceback.print_exc()
         progress.problems.append(f"{type(error).__name__}: {error}" if not str(error) else str(error))
-    results = Results(
-        suite=asked.suite,
-        command=("scripts/run", *sys.argv[1:]),
-        started=started.isoformat(timespec="seconds"),
+    results = dataclasses.replace(
+        planned,
         duration=round(time.monotonic() - clock, 3),
-        host=about.host(),
-        versions={**about.versions(), **_chosen(asked)},
         lanes=tuple(progress.lanes),
         tests=tuple(_merged(names, progress)),
         problems=tuple(progress.problems),
+        finished=True,
     )
-    results = write(results, root)
+    results = write(results, root, asked.against)
     _list(results)
     print(results.summary(str(root / REPORT)), flush=True)
     return results.exit_status()
@@ -152,7 +163,7 @@ def _merged(names: list[str], progress: Progress) -> list[Result]:
     """One result per test of the suite, also when the run did not come to a lane."""
     if not progress.results:
         reason = "The run ended before it began."
-        return [Result(name, "INTERRUPT", "none", reason=reason) for name in names]
+        return [Result(n, "INTERRUPT", "none", reason=reason, promise=promise_of(n)) for n in names]
     here, lab = progress.results.get("here"), progress.results.get("lab", [])
     order = {name: place for place, name in enumerate(names)}
     lab = sorted(lab, key=lambda test: order.get(test.name, len(order)))

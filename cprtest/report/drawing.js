@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Zoom, pan and quick tooltips for the timelines of a report. Without it they are pictures with slow tooltips.
-"use strict";
+// Zoom, pan and quick tooltips for a timeline in its frame.
 
-for (const frame of document.querySelectorAll(".drawing")) {
+function liven(frame) {
   const svg = frame.querySelector("svg");
-  if (!svg) continue;
+  if (!svg) return;
   const whole = svg.viewBox.baseVal, full = [whole.x, whole.y, whole.width, whole.height];
   let view = full.slice();
 
@@ -52,16 +51,3 @@ for (const frame of document.querySelectorAll(".drawing")) {
   }
 }
 
-const tip = document.body.appendChild(document.createElement("div"));
-tip.id = "tip";
-tip.hidden = true;
-document.addEventListener("pointermove", (event) => {
-  const shape = event.target.closest ? event.target.closest("[data-tip]") : null;
-  tip.hidden = !shape;
-  if (!shape) return;
-  tip.textContent = shape.dataset.tip;
-  const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
-  const above = event.clientY + 18 + tip.offsetHeight > innerHeight;
-  tip.style.left = Math.max(8, left) + "px";
-  tip.style.top = (above ? event.clientY - tip.offsetHeight - 12 : event.clientY + 18) + "px";
-});

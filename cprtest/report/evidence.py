@@ -123,7 +123,7 @@ def known_defect(directory: Path) -> tuple[str, str]:
     """Id of the known defect that the test met, and the sentence about it; empty when there is none."""
     for transfer in transfers(directory):
         if ident := transfer.outcome.get("known_defect"):
-            return str(ident), _defects().get(str(ident), f"known defect {ident}")
+            return str(ident), defects().get(str(ident), f"known defect {ident}")
     return "", ""
 
 
@@ -172,7 +172,8 @@ def _first_line(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> 
 
 
 @functools.cache
-def _defects() -> dict[str, str]:
+def defects() -> dict[str, str]:
+    """The sentence on each known defect by its id; none where the list cannot be read."""
     try:
         from cprtest.defects import known_defects  # noqa: PLC0415 - needs PyYAML, which set-up installs
 

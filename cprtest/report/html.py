@@ -1,34 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""report/index.html: one file that needs no network; links lead to the logs beside it."""
+"""report/index.html: one file that needs no network.
 
-import base64
-import os
-import xml.etree.ElementTree as ET
+What a run came to is in the page as it is, the matrix and the evidence are data that its script shows
+(pack.py); links lead to the logs beside it.
+"""
+
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from cprtest.report import evidence
+from cprtest import paths
+from cprtest.report import compare, evidence, pack
+from cprtest.report.figure import picture, pictures
 from cprtest.report.model import BAD, RAN_WELL, STATUSES, Result, Results
 
 # A sign for each status, for paper and for those who do not see the colours.
 SIGNS = {
     "PASS": "✓",
     "FAIL": "✗",
-    "ERROR": "✗",
+    "ERROR": "!",
     "WARN": "△",
     "CANCEL": "\N{EN DASH}",
-    "SKIP": "\N{EN DASH}",
-    "INTERRUPT": "✗",
+    "SKIP": "\N{MIDDLE DOT}",
+    "INTERRUPT": "⊘",
 }
 
-_SHAPES = ("svg", "style", "defs", "pattern", "marker", "g", "title", "rect", "path", "circle", "text")
+_FIRST = 100
+"""So many different failures are told in the page itself, for readers without scripts; the matrix has all."""
 
 
-def render(results: Results, root: Path) -> str:
-    """The text of the report on `results`, whose evidence lies in `root`; it will be in root/report."""
+def render(results: Results, root: Path, against: Path | None = None) -> str:
+    """The text of the report on `results`, whose evidence lies in `root`; it will be in root/report.
+
+    against: the results directory of an earlier run. Raises UsageError if there are no results in it.
+    """
+    then = compare.earlier(against) if against else None
+    changes = compare.changes(results, then) if then else []
+    kinds = {change.number: change.kind for change in changes if change.number}
+    evidences = pack.evidences(results, root, kinds)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -36,26 +48,28 @@ def render(results: Results, root: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        seconds=seconds, milliseconds=milliseconds, figure=figure, link=lambda path: _link(path, root)
-    )
-    tests = [_shown(number, test, root) for number, test in enumerate(results.tests, 1)]
+    environment.filters.update(seconds=seconds)
+    failures = _failures(results)
     return environment.get_template("template.html.j2").render(
         run=results,
         verdict=verdict(results),
         counts={status: count for status, count in results.counts().items() if count},
         signs=SIGNS,
-        tests=tests,
-        bad=[test for test in tests if test["result"].status in BAD],
-        defects=sorted(
-            (test for test in tests if test["result"].status == "WARN"),
-            key=lambda test: test["result"].defect,
-        ),
-        with_evidence=[
-            test
-            for test in tests
-            if test["transfers"] or (test["logs"] and test["result"].status not in ("CANCEL", "SKIP"))
-        ],
+        statuses=Markup(pack.packed(SIGNS)),
+        machines=results.machines or (results.machine(results.host.get("name", "this host"), ""),),
+        failures=failures[:_FIRST],
+        failures_more=sum(len(tests) for tests in failures[_FIRST:]),
+        then=then,
+        against=against,
+        changes=changes,
+        groups=[(kind, said, [c for c in changes if c.kind == kind]) for kind, said in compare.KINDS.items()],
+        defects=_defects(results),
+        plots=[picture(path) for path in pictures(root / "downtime")],
+        index=Markup(pack.index(results, kinds, evidences)),
+        evidences={number: Markup(text) for number, text in evidences.items()},
+        tests_of=Counter(test.host for test in results.tests),
+        style=_part("style.css"),
+        script=Markup("\n").join(map(_part, ("drawing.js", "card.js", "report.js"))),
     )
 
 
@@ -74,6 +88,8 @@ def verdict(results: Results) -> str:
     order = [*BAD, *RAN_WELL, *(s for s in STATUSES if s not in BAD + RAN_WELL)]
     parts = [f"{counts[status]} {words[status]}" for status in order if counts[status]]
     said = ", ".join(parts) or "no test ran"
+    if lost := [machine.name for machine in results.machines if not machine.finished]:
+        said += f"; {len(lost)} of {len(results.machines)} machines vanished: {', '.join(lost)}"
     if results.exit_status() == 0:
         return f"Nothing failed: {said}."
     if any(counts[status] for status in BAD):
@@ -90,62 +106,42 @@ def seconds(value: float) -> str:
     return f"{int(value) // 60} min {int(value) % 60:02d} s"
 
 
-def milliseconds(value: Any) -> str:
-    """`value` in ms for people; what was not measured says so."""
-    if not isinstance(value, int | float):
-        return "not measured"
-    return f"{value:.2f} ms"
+def _part(name: str) -> Markup:
+    return Markup((Path(__file__).parent / name).read_text())
 
 
-def figure(drawing: str) -> Markup:
-    """An SVG as part of the page, so that it can be zoomed and has tooltips.
+def _failures(results: Results) -> list[list[tuple[int, Result]]]:
+    """The tests that failed, with their numbers; those of one test that failed in the same way together."""
+    groups: dict[tuple[str, str, str], list[tuple[int, Result]]] = {}
+    for number, test in enumerate(results.tests, 1):
+        if test.status in BAD:
+            key = (test.name.partition(";")[0], test.status, test.reason)
+            groups.setdefault(key, []).append((number, test))
+    return list(groups.values())
 
-    One that is not as cprtest.timeline.draw makes it is shown as an image, which can do nothing to the page.
-    """
-    if _harmless(drawing):
-        return Markup(drawing)
-    data = base64.b64encode(drawing.encode()).decode()
-    return Markup('<img src="data:image/svg+xml;base64,{}" alt="A drawing that is not ours">').format(data)
+
+def _defects(results: Results) -> list[dict[str, Any]]:
+    """The known defects: those that were met first, with who met them; then the others of the list."""
+    met: dict[str, list[tuple[int, str]]] = {}
+    for number, test in enumerate(results.tests, 1):
+        if test.status == "WARN":
+            met.setdefault(test.defect, []).append((number, test.name))
+    known = evidence.defects()
+    reasons = {test.defect: test.reason for test in results.tests if test.status == "WARN"}
+    return [
+        {
+            "id": ident or "no id",
+            "summary": known.get(ident) or reasons.get(ident, ""),
+            "met": met.get(ident, []),
+            "finding": _finding(ident),
+        }
+        for ident in [*sorted(met), *sorted(set(known) - set(met))]
+    ]
 
 
-def _harmless(drawing: str) -> bool:
-    """Whether `drawing` is an SVG of shapes and text only."""
+def _finding(ident: str) -> str:
+    """The page on a defect as it is in docs/findings, or nothing."""
     try:
-        root = ET.fromstring(drawing)
-    except ET.ParseError:
-        return False
-    space = "{http://www.w3.org/2000/svg}"
-    known = {space + name for name in _SHAPES}
-    styles = "".join(part.text or "" for part in root.iter(f"{space}style"))
-    return (
-        root.tag == f"{space}svg"
-        and all(part.tag in known and not any(map(_acts, part.attrib.items())) for part in root.iter())
-        and all(rule.strip().startswith(".tl ") for rule in styles.split("}")[:-1])
-        and "://" not in styles
-    )
-
-
-def _acts(attribute: tuple[str, str]) -> bool:
-    """Whether an attribute of a shape runs a script or fetches something."""
-    name, value = attribute
-    return name.startswith("on") or "href" in name or "://" in value
-
-
-def _shown(number: int, test: Result, root: Path) -> dict[str, Any]:
-    directory = root / test.directory
-    found = evidence.transfers(directory) if test.directory else []
-    shown = evidence.telling(found)
-    own = evidence.logs(directory) if test.directory else []
-    taken = {path for transfer in found for path in transfer.logs}
-    return {
-        "id": f"t{number}",
-        "result": test,
-        "transfers": shown,
-        "more": len(found) - len(shown),
-        "directory": directory,
-        "logs": [path for path in own if path not in taken],
-    }
-
-
-def _link(path: Path, root: Path) -> str:
-    return os.path.relpath(path, root / "report")
+        return (paths.CHECKOUT / "docs" / "findings" / f"{ident}.md").read_text()
+    except OSError:
+        return ""

@@ -42,11 +42,11 @@ def render(results: Results) -> str:
 def _case(suite: ET.Element, test: Result) -> None:
     file, _, name = test.name.partition(":")
     owner, _, method = name.partition(".")
-    classname = f"{file.removesuffix('.py').replace('/', '.')}.{owner}"
+    parts = [test.host, file.removesuffix(".py").replace("/", "."), owner]
     case = ET.SubElement(
         suite,
         "testcase",
-        classname=legal(classname),
+        classname=legal(".".join(part for part in parts if part)),
         name=legal(method or name or test.name),
         time=f"{test.duration:.3f}",
     )

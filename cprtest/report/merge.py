@@ -19,16 +19,22 @@ _AVOCADO = {"INTERRUPTED": "INTERRUPT"}
 
 @dataclass(frozen=True)
 class Ended:
-    """How the job of a lane ended. status: its exit status. interrupted: by the user."""
+    """How the job of a lane ended. status: its exit status, None if nobody was there to see it.
+
+    interrupted: by the user.
+    """
 
     lane: str
-    status: int
+    status: int | None
     interrupted: bool
 
     def __str__(self) -> str:
-        how = (
-            f"was killed by signal {-self.status}" if self.status < 0 else f"ended with status {self.status}"
-        )
+        if self.status is None:
+            how = "was last heard of"
+        elif self.status < 0:
+            how = f"was killed by signal {-self.status}"
+        else:
+            how = f"ended with status {self.status}"
         return f"the Avocado job of lane {self.lane} {how}"
 
 
@@ -36,6 +42,7 @@ class Ended:
 class Journal:
     """What a job wrote down: the plan, what started, what ended."""
 
+    lane: str = ""
     patience: float | None = None
     plan: list[dict[str, Any]] = field(default_factory=list)
     started: set[str] = field(default_factory=set)
@@ -60,6 +67,7 @@ def read_journal(directory: Path) -> Journal | None:
         match entry:
             case {"event": "plan", "tests": list(plan)}:
                 journal.plan, journal.patience = plan, entry.get("patience")
+                journal.lane = str(entry.get("lane", ""))
             case {"event": "start", "name": str(name)}:
                 journal.started.add(name)
             case {"event": "end", "name": str(name)}:

@@ -18,9 +18,11 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from pages import unpacked
 
 from cprtest import paths
 from cprtest.limits import wait_until
+from cprtest.report import machines
 
 # A shell that starts pytest in the background makes it, and what it starts, ignore SIGINT.
 HEARS_INTERRUPTS = ("env", "--default-signal=INT")
@@ -156,7 +158,7 @@ def test_what_cancels_here_runs_in_the_lab(checkout: Checkout) -> None:
     assert moon["reasons"] == {"here": "moon: there is none.", "lab": "moon: there is none."}
     skipped = ET.parse(checkout.results / "results.xml").findall(".//skipped")
     assert [element.get("message") for element in skipped] == [moon["reason"]]
-    assert "It needs the lab." in report.read_text()
+    assert "It needs the lab." in str(unpacked(report.read_text(), "index"))
 
 
 def test_a_failure_is_status_1_and_listed(checkout: Checkout) -> None:
@@ -263,6 +265,18 @@ def test_a_killed_run_takes_its_tests_with_it(checkout: Checkout) -> None:
     process.kill()
     process.communicate(timeout=60)
     wait_until("the sleeping process to end", lambda: not checkout.left(), 30)
+    wait_until(
+        "the job to end", lambda: checkout.noted('"end", "name": "tests/functional/tiny.py:Slow.test_b'), 30
+    )
+    # What it wrote when it began, and the journal of its job, tell what became of it.
+    assert set(checkout.statuses().values()) == {"INTERRUPT"}
+    part = machines.read(checkout.results)
+    assert part.results is not None
+    statuses = [test.status for test in part.results.tests]
+    assert statuses == ["PASS", "INTERRUPT", "INTERRUPT"]
+    merged = machines.together([part], checkout.root, ())
+    assert merged.exit_status() == 1
+    assert "vanished before its run ended; 1 of 3 tests had a result by then." in merged.problems[0]
 
 
 def test_a_report_that_cannot_be_written_is_no_success(checkout: Checkout) -> None:
