@@ -7,6 +7,7 @@ Standard library only. A wrong command line costs no time this way.
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from cprtest.errors import UsageError
 from cprtest.job import arguments
@@ -21,7 +22,9 @@ def main(words: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     scripts = CHECKOUT / "scripts"
-    steps = [[str(scripts / "setup")]]
+    python = str(VENV / "bin" / "python")
+    # A list needs the venv only.
+    steps = [] if asked.listing and Path(python).exists() else [[str(scripts / "setup")]]
     steps += [[str(scripts / "build-qemu"), name] for name in sorted(asked.flavours())]
     for step in steps:
         try:
@@ -33,7 +36,6 @@ def main(words: list[str]) -> int:
         if done.returncode != 0:
             print("Set-up did not work (see above), so no test was run.", file=sys.stderr)
             return 1
-    python = str(VENV / "bin" / "python")
     os.environ["PYTHONWARNINGS"] = "ignore:pkg_resources is deprecated:UserWarning"
     sys.stdout.flush()
     return os.execv(python, [python, "-m", "cprtest.job.run", *words])

@@ -36,6 +36,8 @@ class Arguments:
     against: Path | None
     avocado: tuple[str, ...]
     problems: tuple[str, ...]
+    listing: bool = False
+    as_json: bool = False
 
     def parameters(self) -> dict[str, str]:
         """The Avocado parameters that tell tests which QEMU to use."""
@@ -60,7 +62,7 @@ def parse(words: list[str]) -> Arguments:
     parser = _Parser(
         prog="scripts/run",
         usage="scripts/run [SUITE] [--qemu BIN] [--target-qemu BIN] [--lane auto|here|lab] [--labs N] "
-        "[--results DIR] [-- AVOCADO ARGS]",
+        "[--results DIR] [--against DIR] [-- AVOCADO ARGS]\n       scripts/run [SUITE] --list [--json]",
         description="Set up what is missing, run a suite, write the report.",
         epilog="What follows -- is passed on to `avocado run`. Exit status: 0 when at least one test ran "
         "and none failed, 2 for a wrong command line, 1 otherwise.",
@@ -100,6 +102,10 @@ def parse(words: list[str]) -> Arguments:
         help="the results of an earlier run, to compare with in the report",
     )
     parser.add_argument(
+        "--list", action="store_true", help="name the tests with what they promise and need, and run none"
+    )
+    parser.add_argument("--json", action="store_true", help="with --list: as JSON (docs/results.md)")
+    parser.add_argument(
         "--problem",
         metavar="SENTENCE",
         action="append",
@@ -108,6 +114,8 @@ def parse(words: list[str]) -> Arguments:
     )
     given = parser.parse_args(ours)
     suites.tags_of(given.suite)
+    if given.json and not given.list:
+        raise UsageError("--json goes with --list; a run writes results.json by itself.")
     return Arguments(
         suite=given.suite,
         lane=given.lane,
@@ -118,6 +126,8 @@ def parse(words: list[str]) -> Arguments:
         against=_against(given.against),
         avocado=tuple(avocado),
         problems=tuple(given.problem),
+        listing=given.list,
+        as_json=given.json,
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from cprtest import paths
 from cprtest.errors import CprError, UsageError
 from cprtest.host.runs import Run
-from cprtest.job import arguments, lane, shares, suites
+from cprtest.job import arguments, lane, listing, shares, suites
 from cprtest.job.prctl import set_subreaper
 from cprtest.lab.launch import side_by_side
 from cprtest.report import about, merge
@@ -46,6 +46,10 @@ def main(words: list[str]) -> int:
         names = suites.members(asked.suite)
         if not names:
             raise UsageError(suites.empty(asked.suite))
+        if asked.listing:
+            found = listing.entries(names)
+            print(listing.as_json(asked.suite, found) if asked.as_json else listing.as_text(found))
+            return 0
         root = _results_directory(asked.results)
     except UsageError as error:
         print(error, file=sys.stderr)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The command line of scripts/run: every mistake is one sentence, exit status 2, and costs no time."""
 
+import json
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from monitors import answers, monitor
 
 from cprtest import paths
 from cprtest.errors import UsageError
-from cprtest.job import arguments, shares, suites
+from cprtest.job import arguments, listing, shares, suites
 from cprtest.job.lane import Job
 
 
@@ -123,3 +124,21 @@ def test_the_lab_runs_the_same_command() -> None:
     lab = Job("lab", ["a.py:^C.m$"], (), Path("/r"), {"qemu_bin": "/q"}).command()
     assert lab == [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--writable", "/r", "--", *here]
     assert "qemu_bin=/q" in here
+
+
+def test_a_list_names_promises_needs_and_ids() -> None:
+    entries = {entry.name: entry for entry in listing.entries(suites.members("full"))}
+    entry = entries["tests/functional/ordering.py:Ordering.test_vhost_is_released_before_handover"]
+    assert entry.promise.startswith("The source gives its vhost device up")
+    assert entry.needs == ("qemu:cpr-transfer", "kvm", "vhost-net", "tun", "netns")
+    assert entry.corpus == ("C-04", "C-10")
+    assert entry.defects == ("D-003",)
+    data = json.loads(listing.as_json("full", [entry]))
+    assert set(data) == {"suite", "tags", "suites", "tests"}
+    assert set(data["tests"][0]) == {"name", "promise", "needs", "corpus", "defects"}
+
+
+def test_every_test_makes_a_promise() -> None:
+    for suite in suites.SUITES:
+        for entry in listing.entries(suites.members(suite)):
+            assert entry.promise.endswith("."), entry.name
