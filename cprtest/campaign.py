@@ -14,11 +14,16 @@ from typing import Any
 
 from cprtest.aftermath import Aftermath, Expected, Floor
 from cprtest.bed import TestBed
+from cprtest.blame import blame
 from cprtest.errors import CprError
 from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.machine.features import features
 from cprtest.workloads.data import SmallData
+
+Check = Callable[[], object]
+"""Raises AssertionError when the guest is not as it should be."""
+Load = Callable[[Guest], Check]
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class CaseResult:
 class Campaign:
     """Runs cases one after the other. boot: makes a guest in a bed that has none.
 
-    followed: whether each case that was rolled back is followed by a transfer that has to succeed.
+    followed: whether each case that was rolled back is followed by a transfer that has to succeed. load: puts
+    load on a guest that was booted, and gives back what judges it after each transfer.
     """
 
     def __init__(
@@ -68,14 +74,16 @@ class Campaign:
         *,
         disk: bool = True,
         followed: bool = True,
+        load: Load | None = None,
     ) -> None:
         self._bed = bed
         self._boot = boot
         self._file = directory / "cases.json"
         self._disk = disk
         self._followed = followed
+        self._load = load
         self._guest: Guest | None = None
-        self._data: SmallData | None = None
+        self._checks: list[Check] = []
         self.results: list[CaseResult] = []
 
     def run(self, cases: Sequence[Case]) -> list[CaseResult]:
@@ -87,8 +95,7 @@ class Campaign:
 
     def transfer(self, fault: Fault | None = None) -> Any:
         """One transfer of the campaign's guest, as a case would make it."""
-        guest, _ = self._ready()
-        return self._bed.transfer(guest, fault=fault)
+        return self._bed.transfer(self._ready(), fault=fault)
 
     def _one(self, case: Case) -> CaseResult:
         offered = features(self._bed.qemu.binary)
@@ -101,9 +108,9 @@ class Campaign:
         try:
             self._strike(case)
         except AssertionError as failure:
-            result.status, result.message = "FAIL", self._describe(failure)
+            result.status, result.message = "FAIL", self._describe(failure, transfers)
         except (CprError, OSError, ValueError) as error:
-            result.status, result.message = "ERROR", self._describe(error)
+            result.status, result.message = "ERROR", self._describe(error, transfers)
         if result.status != "PASS" or case.expected.ends == "lost":
             self._restart()
         result.seconds = round(time.monotonic() - start, 2)
@@ -114,51 +121,58 @@ class Campaign:
                 result.rollback_ms = fault["rollback_ns"] / 1e6 if fault["rollback_ns"] else None
         return result
 
-    def _describe(self, failure: BaseException) -> str:
-        """The failure, and how both QEMUs of the last transfer are."""
+    def _describe(self, failure: BaseException, transfers: int) -> str:
+        """The failure, the phase to blame, and how both QEMUs of the last transfer are.
+
+        transfers: how many there had been before this case.
+        """
         last = self._bed.transfers[-1:]
         ends = [f"{m.actor} {m.gone() or m.last_words()}" for t in last for m in (t.source, t.target)]
-        return "\n".join([f"{type(failure).__name__}: {failure}", *ends])
+        found = None if "[phase " in str(failure) else blame(self._bed.outcomes[transfers:], "rollback")
+        return "\n".join([f"{type(failure).__name__}: {failure}{f' {found}' if found else ''}", *ends])
 
     def _strike(self, case: Case) -> None:
-        guest, data = self._ready()
+        guest = self._ready()
         if case.before:
             case.before(guest)
         floor = Floor.of(guest.machine)
         outcome = self._bed.transfer(guest, fault=case.fault)
         outcome.checks.append({"name": case.name, "ok": True, "message": ""})
         after = case.after
-        checks: list[Callable[[], object]] = [*([lambda: after(guest)] if after else []), data.check]
+        checks = [*([lambda: after(guest)] if after else []), *self._checks]
         try:
             Aftermath(case.expected, floor, checks).judge(outcome)
             if self._followed and outcome.survivor != "target" and case.expected.ends != "lost":
-                self._next_succeeds(guest, data)
+                self._next_succeeds(guest)
         except (AssertionError, CprError) as failure:
             outcome.checks[-1].update(ok=False, message=str(failure))
             raise
         finally:
             outcome.write()
 
-    def _next_succeeds(self, guest: Guest, data: SmallData) -> None:
+    def _next_succeeds(self, guest: Guest) -> None:
         """The transfer after one that failed completes (C-31)."""
         try:
             self._bed.transfer(guest).assert_completed()
-            data.check()
+            for check in self._checks:
+                check()
         except (AssertionError, CprError) as failure:
             raise AssertionError(f"the transfer after the one that failed: {failure}") from failure
 
-    def _ready(self) -> tuple[Guest, SmallData]:
+    def _ready(self) -> Guest:
         """The guest, booted if there is none."""
-        if self._guest is None or self._data is None:
+        if self._guest is None:
             self._guest = self._boot()
-            self._data = SmallData(self._guest, disk=self._disk)
-        return self._guest, self._data
+            self._checks = [SmallData(self._guest, disk=self._disk).check]
+            if self._load:
+                self._checks.append(self._load(self._guest))
+        return self._guest
 
     def _restart(self) -> None:
         """After a failure nothing is known of the guest: the next case gets a fresh one."""
         for machine in self._bed.machines:
             machine.kill()
-        self._guest = self._data = None
+        self._guest = None
 
     def _write(self) -> None:
         self._file.write_text(json.dumps([asdict(result) for result in self.results], indent=1) + "\n")

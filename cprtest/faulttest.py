@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cprtest.campaign import Campaign, Case, CaseResult
+from cprtest.campaign import Campaign, Case, CaseResult, Load
 from cprtest.defects import Defect
 from cprtest.test import CprTest
 
@@ -13,7 +13,7 @@ from cprtest.test import CprTest
 class FaultTest(CprTest):
     """Base of tests that strike many times. A case that fails keeps none of the others from running."""
 
-    def campaign(self, *, followed: bool = True, **guest: Any) -> Campaign:
+    def campaign(self, *, followed: bool = True, load: Load | None = None, **guest: Any) -> Campaign:
         """Cases one after the other on guests made with `guest` (as for boot; a small disk by default)."""
         disk = guest.setdefault("disk", True)
 
@@ -21,7 +21,8 @@ class FaultTest(CprTest):
             given = {**guest, "disk": self.disk() if guest["disk"] is True else guest["disk"] or None}
             return self.boot(**given)
 
-        return Campaign(self.bed, boot, Path(self.logdir), disk=bool(disk), followed=followed)
+        directory = Path(self.logdir)
+        return Campaign(self.bed, boot, directory, disk=bool(disk), followed=followed, load=load)
 
     def strike(self, cases: Sequence[Case], campaign: Campaign | None = None) -> None:
         """Run `cases` and judge them together, known defects told from failures."""

@@ -19,10 +19,11 @@ class Outcome:
     """The result of one transfer.
 
     survivor: the side that has the guest in the run state it had before (source, target, none, both).
-    was: the guest's run state before; since: when the transfer began (ns, monotonic).
+    was: the guest's run state before; since: when the transfer began (ns, monotonic); traced: bytes of the
+    source's trace that are older.
     states: run state of both sides when everything had settled (None: the process is gone). reported:
-    what QEMU's query-migrate says on the source, and its error text. meant_to_fail: a failure was injected,
-    or the test expects one.
+    what QEMU's query-migrate says on the source, and its error text. pages: of guest memory that the source
+    says it sent. meant_to_fail: a failure was injected, or the test expects one.
     """
 
     source: Machine
@@ -36,11 +37,13 @@ class Outcome:
     reported: str
     error: str
     messages: dict[str, str]
+    traced: int = 0
     refusal: str = ""
     """Why `migrate` itself was refused, in QEMU's words."""
     checks: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
     known_defect: str | None = None
+    pages: int = 0
     meant_to_fail: bool = False
 
     @property
@@ -84,7 +87,7 @@ class Outcome:
             phase = "complete" if survivor == "target" else "rollback"
             message = f"the {survivor} has the guest, but the source reports {self.reported} {tag(phase)}"
         else:
-            message = self._resumed_once(survivor)
+            message = self._resumed_once(survivor) or self._told(survivor)
         self.checks.append({"name": f"survivor is {survivor}", "ok": not message, "message": message})
         self.write()
         if message:
@@ -105,6 +108,34 @@ class Outcome:
             phase = tag("resume" if survivor == "target" else "rollback")
             return f"the {survivor} resumed the guest {count[survivor, 'RESUME']} times {phase}"
         return ""
+
+    def _told(self, survivor: str) -> str:
+        """A sentence if QEMU keeps the reason of a failure to itself, or sent memory that is shared."""
+        failed, resumed = self._times("migration_cpr_failed"), self._times("migration_cpr_resume")
+        if survivor == "source" and failed and resumed and resumed[0] < failed[-1]:
+            return f"the source resumed the guest before all devices knew of the failure {tag('rollback')}"
+        if survivor == "source" and self.reported == "failed" and not self.error:
+            return f"the transfer failed, and the source does not say why {tag('rollback')}"
+        if survivor == "target" and self.pages:
+            return f"the source sent {self.pages} pages of memory that is shared {tag('stream')}"
+        return ""
+
+    def assert_notified_once(self) -> None:
+        """Each tap and vhost device that was told to let go was told of the failure, once.
+
+        For guests without passthrough devices, whose SETUP leaves no trace.
+        """
+        told = len(self._times("tap_cpr_freeze")) + len(self._times("vhost_cpr_release"))
+        failed = len(self._times("migration_cpr_failed"))
+        if failed != told:
+            raise AssertionError(
+                f"{told} devices of the source heard SETUP, and FAILED was called {failed} times "
+                f"{tag('rollback')}; evidence in {self.directory}"
+            )
+
+    def _times(self, name: str) -> list[int]:
+        """When the source traced `name`."""
+        return [event.t for event in self.timeline.events if event.actor == "source" and event.name == name]
 
     def describe(self) -> str:
         """One line of what was seen, and where the evidence lies."""

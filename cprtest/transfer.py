@@ -62,7 +62,7 @@ class Transfer:
         self.source = source
         self.observers = observers
         self._made_before: Outcome | None = None
-        self._was, self._since, self._start = "gone", 0, time.monotonic_ns()
+        self._was, self._since, self._start, self._traced = "gone", 0, time.monotonic_ns(), 0
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
@@ -133,6 +133,7 @@ class Transfer:
             outcome = self._run(fault)
         finally:
             fault.undo(self)
+            fault.close()
             for relay in self._relays:
                 relay.close()
         if fault.name:
@@ -161,6 +162,8 @@ class Transfer:
         self._wanted = ("running",) if self._was == "running" else ("paused", "suspended")
         self._since = len(source.qmp.events)
         self._start = time.monotonic_ns()
+        # A source that has been rolled back often has a long trace.
+        self._traced = source.trace.stat().st_size if source.trace.exists() else 0
         for observer in self.observers:
             observer.arm(source)
         fault.arm(self)
@@ -246,8 +249,8 @@ class Transfer:
         events = [e for m in machines for e in m.qmp.events if e.t >= self._start]
         for observer in self.observers:
             events += observer.end()
-        for m in machines:
-            events += read_trace(m.trace, m.actor, m.clock, self._start, without=DETAILS)
+        for m, skip in zip(machines, (self._traced, 0), strict=True):
+            events += read_trace(m.trace, m.actor, m.clock, self._start, without=DETAILS, skip=skip)
         downtime = info.get("downtime")
         timeline = Timeline.build(
             events,
@@ -267,7 +270,10 @@ class Transfer:
             messages={m.actor: m.gone() or "" for m in machines},
             refusal=refusal,
             since=self._start,
+            traced=self._traced,
         )
+        sent = info.get("ram", {})
+        outcome.pages = sent.get("normal", 0) + sent.get("duplicate", 0)
         outcome.meant_to_fail = bool(self._fault.name)
         self._made_before = outcome
         timeline.write(self.directory)

@@ -22,8 +22,8 @@ class Fault:
 
     name: the case in reports. breaks: what it breaks, in a few words. phase, side: where it strikes
     (phases of DESIGN.md; source or target). The order of calls: `arm`, the target is started, `ready`,
-    `migrate`, `strike`, the transfer ends, `undo`, both sides settle, `confirm`. `undo` is called in any
-    case, and may be called twice.
+    `migrate`, `strike`, the transfer ends, `undo`, both sides settle, `close`, `confirm`. `undo` and `close`
+    are called in any case, `undo` perhaps twice.
     """
 
     name = ""
@@ -46,6 +46,9 @@ class Fault:
 
     def undo(self, transfer: Transfer) -> None:
         """Take back what would outlive the transfer."""
+
+    def close(self) -> None:
+        """Strike no more: what a roll-back could still meet is taken back here, not in `undo`."""
 
     def confirm(self, outcome: Outcome) -> None:
         """For a fault that strikes by itself: find the evidence in what was seen of the transfer."""

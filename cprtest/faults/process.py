@@ -75,6 +75,20 @@ class Hung(Paused):
             os.kill(transfer.target.pid, signal.SIGCONT)
 
 
+class HungAndBack(Hung):
+    """A target that is stopped until the user has cancelled, and then goes on as if nothing had happened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "target-hangs-cancelled-goes-on"
+
+    def undo(self, transfer: Transfer) -> None:
+        """Let it go on, until it has closed the cpr channel and waits for the source to call."""
+        super().undo(transfer)
+        if transfer.target.exit() is None:
+            transfer.target.ready()
+
+
 def _state(pid: int) -> str:
     """The process's state, one letter (proc_pid_stat(5))."""
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cprtest.host import procfs
@@ -25,6 +26,20 @@ _SIOCGIFFLAGS, _SIOCETHTOOL = 0x8913, 0x8946  # linux/sockios.h
 _ETHTOOL_GFEATURES = 0x3A  # linux/ethtool.h
 _IFREQ = struct.Struct("16sH22x")
 _FEATURE_BLOCKS = 4
+
+
+class DownScript:
+    """A program for `Tap.down_script` that notes which QEMUs ran it. Lies in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.program = directory / "down-script"
+        self._notes = directory / "down-script.notes"
+        self.program.write_text(f'#!/bin/sh\necho "$PPID" >>"{self._notes}"\n')
+        self.program.chmod(0o755)
+
+    def ran_by(self) -> list[int]:
+        """Process ids of the QEMUs that ran it, in order."""
+        return [int(pid) for pid in self._notes.read_text().split()] if self._notes.exists() else []
 
 
 def queues(pid: int) -> list[dict[str, Any]]:

@@ -43,13 +43,15 @@ class Tap:
 
     cpr: its descriptors travel to the target; the bed says so for a QEMU that can do it. Released QEMU
     preserves no tap descriptor: the target opens queues of its own, which the kernel allows only on a
-    multi-queue tap. So without cpr the netdev asks for 2 queues at least.
+    multi-queue tap. So without cpr the netdev asks for 2 queues at least. down_script: a program that QEMU
+    runs when it gives the tap up.
     """
 
     vhost: bool = True
     queues: int = 1
     index: int = 0
     cpr: bool = False
+    down_script: Path | None = None
 
     @property
     def id(self) -> str:
@@ -73,7 +75,7 @@ class Tap:
                 "id": f"{self.id}-backend",
                 "ifname": self.ifname,
                 "script": "no",
-                "downscript": "no",
+                "downscript": str(self.down_script or "no"),
                 "queues": self.netdev_queues,
                 "vhost": self.vhost,
                 **({"cpr": True} if self.cpr else {}),

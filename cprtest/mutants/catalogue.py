@@ -22,7 +22,10 @@ def lane_of(needs: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault. needs: what a transfer must have for the fault to be reached. seen: by an operator."""
+    """One fault. needs: what a transfer must have for the fault to be reached. seen: by an operator.
+
+    test: Class.method of the test that was written to notice it, where its words do not tell.
+    """
 
     name: str
     phase: str
@@ -31,6 +34,7 @@ class Mutant:
     corpus: str = ""
     needs: tuple[str, ...] = ()
     side: str = "source"
+    test: str = ""
 
     @property
     def lane(self) -> str:
@@ -79,7 +83,7 @@ def fitting(mutant: Mutant, tests: Iterable[Test], lane: str, first: str = "") -
 
     A test fits that has the devices which the mutant needs. It promises more the more of the mutant's
     words it has, the corpus's id among them, and among equals when it is in the smoke suite, or shorter;
-    `first`, a test that killed it once, promises most.
+    `first`, a test that killed it once, promises most, then the one that was written for it.
     """
     devices = [word for word in mutant.needs if word in IN_LAB]
     wanted = {part for word in (mutant.name, *mutant.needs) for part in word.split("-")} | {mutant.corpus}
@@ -89,5 +93,10 @@ def fitting(mutant: Mutant, tests: Iterable[Test], lane: str, first: str = "") -
         return test.lane == lane and offered.issuperset(devices)
 
     able = [test for test in tests if fits(test)]
-    able.sort(key=lambda test: (test.name != first, -len(wanted & test.words), not test.smoke, test.seconds))
+
+    def promise(test: Test) -> tuple[bool, bool, int, bool, float]:
+        meant = test.name.rpartition(":")[2] == mutant.test
+        return test.name != first, not meant, -len(wanted & test.words), not test.smoke, test.seconds
+
+    able.sort(key=promise)
     return [test.name for test in able]

@@ -22,14 +22,20 @@ _RESOLUTION = 1000  # ns: the log has microseconds
 
 
 def read_trace(
-    path: Path, actor: str, clock: WallClock, since: int = 0, without: Container[str] = ()
+    path: Path, actor: str, clock: WallClock, since: int = 0, *, without: Container[str] = (), skip: int = 0
 ) -> list[Event]:
-    """Events of the trace log `path` at or after `since` (ns, monotonic), but for those in `without`."""
+    """Events of the trace log `path` at or after `since` (ns, monotonic), but for those in `without`.
+
+    skip: bytes of the file that are known to be older.
+    """
     if not path.exists():
         return []
     events = []
     err = clock.error() + _RESOLUTION
-    for line in path.read_text(errors="replace").splitlines():
+    with path.open("rb") as file:
+        file.seek(skip)
+        text = file.read().decode(errors="replace")
+    for line in text.splitlines():
         match = _LINE.match(line)
         if match is None or match["name"] in without:
             continue

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Descriptors of a tap arrive as they were, none is left behind, and the source's deliver nothing."""
 
+from pathlib import Path
+
 from cprtest.host import tap
 from cprtest.limits import wait_until
 from cprtest.needs import needs
@@ -38,6 +40,16 @@ class Descriptors(CprTest):
         stream.wait_progress()
         stream.stop()
         self.assertEqual(self.stolen(guest), before, tag("setup", "acquire"))
+
+    @needs("qemu:tap-cpr")
+    def test_down_script(self):
+        """The QEMU that has the guest last gives the tap up and runs its down script, the source does not."""
+        script = tap.DownScript(Path(self.workdir))
+        guest = self.boot(net=Tap(vhost=False, down_script=script.program))
+        self.transfer(guest).assert_completed()
+        self.assertEqual(script.ran_by(), [], f"QEMUs that gave up the tap in use {tag('complete')}")
+        guest.machine.quit()
+        self.assertEqual(script.ran_by(), [guest.machine.pid])
 
     def test_fifty_generations(self):
         """The fiftieth QEMU of a guest with a tap holds the descriptors that the first one held (C-32)."""

@@ -11,8 +11,11 @@ from cprtest.faults.stations import Acquired, At, Handover, Streaming
 from cprtest.faults.target import MainRefused
 from cprtest.faulttest import FaultTest
 from cprtest.needs import needs
+from cprtest.timeline.timeline import tag
 
 CANCELLED = Expected(reported=("cancelled",))
+ATTEMPTS = 8
+"""Enough for what an earlier failure left behind to come up, if it comes within a second."""
 
 
 @needs("qemu:cpr-transfer")
@@ -36,6 +39,18 @@ class GuestState(FaultTest):
         cases = [Case(fault, before=self.pause, after=self.still_paused) for fault in faults]
         cases += [Case(fault, CANCELLED, before=self.pause, after=self.still_paused) for fault in cancelled]
         self.strike(cases)
+
+    def test_paused_after_a_failure(self):
+        """A guest that is paused after a transfer that failed stays so, whatever else fails (C-11, C-35)."""
+        guest = self.boot()
+        self.transfer(guest, fault=MainRefused()).assert_rolled_back()
+        self.pause(guest)
+        seen = len(guest.machine.qmp.events)
+        for _ in range(ATTEMPTS):
+            self.transfer(guest, fault=MainRefused()).assert_rolled_back()
+        resumed = [event for event in guest.machine.qmp.events[seen:] if event.name == "RESUME"]
+        self.assertEqual(resumed, [], f"who resumed it? {tag('rollback')}")
+        self.still_paused(guest)
 
     def pause(self, guest):
         guest.machine.qmp.command("stop")

@@ -49,3 +49,7 @@ class Processes(FaultTest):
         """A target that stands still for good: `migrate_cancel` brings the guest back (C-21)."""
         cases = [Case(At(s(), process.Hung()), CANCELLED) for s in STATIONS]
         self.strike([*cases, Case(At(Loaded(), process.Hung()), CANCELLED, needs=ACKNOWLEDGED)])
+
+    def test_target_hangs_and_goes_on(self):
+        """A target that was given up goes on later: the source takes no notice (C-31)."""
+        self.strike([Case(At(s(), process.HungAndBack()), CANCELLED) for s in (Handover, Acquired)])

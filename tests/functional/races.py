@@ -95,6 +95,21 @@ class Races(CprTest):
         self.all_arrived_once(stream, wire, "rollback")
 
     @needs(*VHOST)
+    def test_vhost_rollback_fails(self):
+        """A device that cannot be owned again: QEMU says so, the guest goes on without vhost (C-05)."""
+        gate, stream, wire, guest = self.guest_that_sends(Tap(vhost=True))
+        rule = gate.fail("VHOST_SET_OWNER", errno.EPERM, actor="source", nth=None)
+        outcome = self.transfer(guest, fault=MainRefused())
+        rule.cancel()
+        outcome.assert_rolled_back()
+        self.assertGreaterEqual(rule.struck, 1)
+        self.assertIn("could not take back vhost device", outcome.error, tag("rollback"))
+        stream.wait_progress()
+        self.transfer(guest).assert_completed()
+        assert_in_use(guest.machine.pid, guest.vhost_queues, stream.wait_progress)
+        self.all_arrived_once(stream, wire, "rollback")
+
+    @needs(*VHOST)
     def test_vhost_release_fails(self):
         """A device that cannot be released stays with the source: no descriptor leaves, the guest goes on."""
         gate, stream, wire, guest = self.guest_that_sends(Tap(vhost=True))

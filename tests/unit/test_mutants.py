@@ -3,12 +3,13 @@
 
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from cprtest.errors import UsageError
+from cprtest.job import suites
 from cprtest.mutants import catalogue, cli, worker
 from cprtest.mutants.catalogue import Mutant, Test
 from cprtest.mutants.trial import Settings, Trial
@@ -47,11 +48,16 @@ def test_the_most_promising_test_comes_first() -> None:
     assert catalogue.fitting(mutant("vhost-net"), TESTS, "lab")[-1] == "vhost_net"  # not in smoke
     assert catalogue.fitting(mutant("paused"), TESTS, "here")[0] == "paused_guest"
     assert catalogue.fitting(mutant("vhost-net"), TESTS, "lab", "together")[0] == "together"
+    named = [case("C.test_a", smoke=False), case("f.py:C.test_b", smoke=False), *TESTS]
+    written = replace(mutant("any"), test="C.test_b")
+    assert catalogue.fitting(written, named, "here")[0] == "f.py:C.test_b"
 
 
 def test_every_mutant_of_ours_has_a_known_phase_and_is_met_by_a_test_or_listed() -> None:
     assert len(catalogue.mutants()) >= 40
     assert all(m.summary and m.seen for m in catalogue.mutants().values())
+    there = {name.rpartition(":")[2] for name in suites.members("full")}
+    assert {m.test for m in catalogue.mutants().values()} - {""} <= there
 
 
 def test_unknown_names_are_refused() -> None:
