@@ -12,6 +12,8 @@ from cprtest.machine.features import features
 from cprtest.provision.qemu_source import build_of, named
 
 LANES = ("auto", "here", "lab")
+EXPLORE = ("hours", "seed", "plan")
+"""Options that are Avocado parameters of the tests that explore."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Arguments:
 
     suite: str
     lane: str
+    explore: dict[str, str]
     labs: int | None
     qemu: Qemu | None
     target_qemu: Qemu | None
@@ -42,7 +45,13 @@ class Arguments:
     def parameters(self) -> dict[str, str]:
         """The Avocado parameters that tell tests which QEMU to use."""
         given = {"qemu_bin": self.qemu, "target_qemu_bin": self.target_qemu}
-        return {name: qemu.word for name, qemu in given.items() if qemu is not None}
+        return {name: qemu.word for name, qemu in given.items() if qemu is not None} | self.explore
+
+    @property
+    def hours(self) -> float | None:
+        """How long a test of the suite may take; None for what avocado.cfg says."""
+        allowed = suites.HOURS.get(self.suite)
+        return None if allowed is None else allowed + float(self.explore.get("hours", 0))
 
     def flavours(self) -> set[str]:
         """The builds of ours that the user named."""
@@ -62,7 +71,8 @@ def parse(words: list[str]) -> Arguments:
     parser = _Parser(
         prog="scripts/run",
         usage="scripts/run [SUITE] [--qemu BIN] [--target-qemu BIN] [--lane auto|here|lab] [--labs N] "
-        "[--results DIR] [--against DIR] [-- AVOCADO ARGS]\n       scripts/run [SUITE] --list [--json]",
+        "[--results DIR] [--against DIR] [--hours N] [--seed S] [--plan TEXT] [-- AVOCADO ARGS]\n"
+        "       scripts/run [SUITE] --list [--json]",
         description="Set up what is missing, run a suite, write the report.",
         epilog="What follows -- is passed on to `avocado run`. Exit status: 0 when at least one test ran "
         "and none failed, 2 for a wrong command line, 1 otherwise.",
@@ -106,6 +116,11 @@ def parse(words: list[str]) -> Arguments:
     )
     parser.add_argument("--json", action="store_true", help="with --list: as JSON (docs/results.md)")
     parser.add_argument(
+        "--hours", metavar="N", type=_hours, help="how long soak and explore search for faults"
+    )
+    parser.add_argument("--seed", metavar="S", type=int, help="the number that their choices follow from")
+    parser.add_argument("--plan", metavar="TEXT", help="explore: only this plan, as a failure named it")
+    parser.add_argument(
         "--problem",
         metavar="SENTENCE",
         action="append",
@@ -116,9 +131,15 @@ def parse(words: list[str]) -> Arguments:
     suites.tags_of(given.suite)
     if given.json and not given.list:
         raise UsageError("--json goes with --list; a run writes results.json by itself.")
+    explore = {name: str(value) for name in EXPLORE if (value := getattr(given, name)) is not None}
+    if explore and "explore" not in suites.SUITES[given.suite]:
+        raise UsageError(
+            f"--{next(iter(explore))} is for the suites soak and explore, not for {given.suite}."
+        )
     return Arguments(
         suite=given.suite,
         lane=given.lane,
+        explore=explore,
         labs=given.labs,
         qemu=_qemu("--qemu", given.qemu),
         target_qemu=_qemu("--target-qemu", given.target_qemu),
@@ -135,6 +156,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number of labs")
     return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours < 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of hours")
+    return hours
 
 
 def _qemu(option: str, name: str | None) -> Qemu | None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One lane of a run: Avocado jobs on this host or in labs, each a process of its own."""
 
+import configparser
 import contextlib
 import os
 import re
@@ -40,7 +41,7 @@ class Job:
 
     references: files or names of tests, relative to the checkout. tags: what filters them. directory:
     where Avocado makes its own directory for the job. parameters: Avocado's, for all tests. extra:
-    arguments of the user's for `avocado run`.
+    arguments of the user's for `avocado run`. hours: how long a test may take, if not as in avocado.cfg.
     """
 
     lane: str
@@ -49,6 +50,7 @@ class Job:
     directory: Path
     parameters: dict[str, str]
     extra: tuple[str, ...] = ()
+    hours: float | None = None
 
     def command(self) -> list[str]:
         """Avocado, started with the project's own configuration, in the lab if need be.
@@ -58,7 +60,13 @@ class Job:
         """
         if not CONFIG.is_file():
             raise CprError(f"{CONFIG} is missing; get it back from version control.")
-        words = [str(paths.VENV / "bin" / "avocado"), "--config", str(CONFIG), "run", *self.references]
+        words = [
+            str(paths.VENV / "bin" / "avocado"),
+            "--config",
+            str(self._config()),
+            "run",
+            *self.references,
+        ]
         for tag in self.tags:
             words += ["-t", tag]
         with_variants = any(word == "-m" or word.startswith("--mux-yaml") for word in self.extra)
@@ -66,6 +74,19 @@ class Job:
             words += ["--mux-inject", f"/run:{name}:{value}"] if with_variants else ["-p", f"{name}={value}"]
         words += ["--job-results-dir", str(self.directory), *self.extra]
         return in_lane(self.lane, self.directory, words)
+
+    def _config(self) -> Path:
+        """The project's configuration; Avocado has no option for the time limit of a test."""
+        if self.hours is None:
+            return CONFIG
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(CONFIG)
+        config["task.timeout"]["running"] = str(round(3600 * self.hours))
+        self.directory.mkdir(parents=True, exist_ok=True)
+        changed = self.directory / CONFIG.name
+        with changed.open("w") as file:
+            config.write(file)
+        return changed
 
 
 def exactly(name: str) -> str:

@@ -109,7 +109,9 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
 def _run_lanes(asked: arguments.Arguments, names: list[str], root: Path, progress: Progress) -> None:
     if asked.lane != "lab":
         tags = suites.tags_of(asked.suite)
-        job = lane.Job("here", [suites.TESTS], tags, root / "here", asked.parameters(), asked.avocado)
+        job = lane.Job(
+            "here", [suites.TESTS], tags, root / "here", asked.parameters(), asked.avocado, asked.hours
+        )
         _run_lane([job], [names], root, progress)
     if asked.lane == "here" or progress.interrupted:
         return
@@ -128,7 +130,7 @@ def _run_lanes(asked: arguments.Arguments, names: list[str], root: Path, progres
 
 def _lab_job(asked: arguments.Arguments, names: list[str], directory: Path) -> lane.Job:
     references = [lane.exactly(name) for name in names]
-    return lane.Job("lab", references, (), directory, asked.parameters(), asked.avocado)
+    return lane.Job("lab", references, (), directory, asked.parameters(), asked.avocado, asked.hours)
 
 
 def _run_lane(jobs: list[lane.Job], expected: list[list[str]], root: Path, progress: Progress) -> None:

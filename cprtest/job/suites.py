@@ -7,11 +7,16 @@ from cprtest.errors import UsageError
 SUITES = {
     "smoke": ("smoke",),
     "full": ("smoke", "full"),
-    "soak": ("soak",),
+    "soak": ("soak", "explore"),
+    "explore": ("explore",),
+    "sweep": ("sweep",),
     "downtime": ("downtime",),
     "matrix": ("matrix",),
 }
 """A test belongs to a suite when it has one of the tags, in a docstring line `:avocado: tags=smoke`."""
+
+HOURS = {"soak": 1.0, "explore": 1.0, "sweep": 2.0}
+"""How long a test may take, besides what it is told to take; in other suites, as avocado.cfg says."""
 
 TESTS = "tests/functional"
 

@@ -67,7 +67,7 @@ def test_qemu_without_cpr_transfer_is_too_old(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["moon"], "suites are smoke, full, soak, downtime, matrix"),
+        (["moon"], "suites are smoke, full, soak, explore, sweep, downtime, matrix"),
         (["--lane", "moon"], "here"),
         (["--results", "/etc/passwd"], "is a file"),
         (["--results", "/etc"], "not empty"),
@@ -142,3 +142,20 @@ def test_every_test_makes_a_promise() -> None:
     for suite in suites.SUITES:
         for entry in listing.entries(suites.members(suite)):
             assert entry.promise.endswith("."), entry.name
+
+
+def test_time_and_seed_of_an_exploration(tmp_path: Path) -> None:
+    asked = arguments.parse(["soak", "--hours", "2", "--seed", "7"])
+    assert asked.parameters() == {"hours": "2.0", "seed": "7"}
+    assert asked.hours == 3.0
+    assert arguments.parse(["full"]).hours is None
+    job = Job("here", [], (), tmp_path / "here", asked.parameters(), hours=asked.hours)
+    config = Path(job.command()[job.command().index("--config") + 1])
+    assert "running = 10800" in config.read_text()
+    assert "spawner = cpr" in config.read_text()
+    for wrong, said in (
+        (["full", "--seed", "7"], "soak and explore"),
+        (["soak", "--hours", "-1"], "-1 is not"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            arguments.parse(wrong)
