@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import re
-import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cprtest.faults.fault import Fault
-from cprtest.faults.relay import Relay, unix_listener
-from cprtest.limits import wait_until
+from cprtest.faults.relay import Relay
 
 if TYPE_CHECKING:
     from cprtest.faults.relay import Way
@@ -168,49 +165,6 @@ class NoSuchProgram(Fault):
         refused = outcome.first("source", "migrate_error")
         if refused:
             self.struck(f"the source traced {refused.data['text']}", refused.t)
-
-
-class NeverAccepted(MainFault):
-    """The main channel's listener never accepts and its queue is full: connect() hangs; the user cancels."""
-
-    name = "main-never-accepted-cancelled"
-
-    def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
-
-    def arm(self, transfer: Transfer) -> None:
-        """Nothing: the target's own listener is not used."""
-
-    def ready(self, transfer: Transfer) -> None:
-        """A listener whose queue is full (unix(7): connect() waits)."""
-        path = transfer.main["path"] = str(transfer.scratch / "full")
-        self._sockets.append(unix_listener(path, 0))
-        filler = socket.socket(socket.AF_UNIX)
-        filler.connect(path)
-        self._sockets.append(filler)
-
-    def strike(self, transfer: Transfer) -> None:
-        """Cancel while a thread of the source hangs in connect()."""
-        pid = transfer.source.pid
-        wait_until("the source to hang in connect()", lambda: _hangs_in_connect(pid), 10)
-        self.struck("a thread of the source waits in unix_stream_connect()")
-        transfer.source.qmp.command("migrate_cancel")
-
-    def undo(self, transfer: Transfer) -> None:
-        """Nobody listens any more: the thread gets its error."""
-        for sock in self._sockets:
-            sock.close()
-
-
-def _hangs_in_connect(pid: int) -> bool:
-    """A thread is in connect(): system call 42 on x86-64 (proc_pid_syscall(5)), or says so by its name."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            if (task / "syscall").read_text().split()[0] == "42":
-                return True
-        except OSError:
-            continue
-    return False
 
 
 def section_boundaries(stream: bytes) -> list[int]:

@@ -75,6 +75,32 @@ class Yank(Action):
         return "QEMU accepted yank"
 
 
+class Capability(Fault):
+    """The source is set to a capability of migrations that the target is not set to."""
+
+    phase = "stream"
+    side = "source"
+
+    def __init__(self, capability: str) -> None:
+        self.name = f"source-alone-{capability}"
+        self.breaks = f"the capability {capability}, which only the source has"
+        self._capability = capability
+
+    def _set(self, transfer: Transfer, state: bool) -> None:
+        wanted = [{"capability": self._capability, "state": state}]
+        transfer.source.qmp.command("migrate-set-capabilities", capabilities=wanted)
+
+    def ready(self, transfer: Transfer) -> None:
+        """Set it."""
+        self._set(transfer, True)
+        self.struck(f"the source accepted {self._capability}")
+
+    def undo(self, transfer: Transfer) -> None:
+        """Take it back."""
+        if transfer.source.run_state():
+            self._set(transfer, False)
+
+
 class BadArguments(Fault):
     """`migrate` with arguments that are wrong: QEMU has to refuse it before anything happens.
 

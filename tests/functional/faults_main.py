@@ -6,6 +6,8 @@ import random
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
 from cprtest.faults import main_channel as main
+from cprtest.faults.full_listener import EarlierHangs, NeverAccepted
+from cprtest.faults.monitor import Capability
 from cprtest.faults.process import Killed
 from cprtest.faults.stations import At, Committed
 from cprtest.faults.target import MainRefused
@@ -31,7 +33,8 @@ class MainChannel(FaultTest):
             [
                 Case(MainRefused(), Expected(error="Failed to connect")),
                 Case(main.NoSuchProgram()),
-                Case(main.NeverAccepted(), CANCELLED),
+                Case(NeverAccepted(), CANCELLED),
+                Case(EarlierHangs(), Expected(error="yank")),
             ]
         )
 
@@ -73,6 +76,10 @@ class MainChannel(FaultTest):
         stalled = Case(main.Stalled(50_000).by_tcp(), CANCELLED)
         slow = Case(main.Slow(4096, 0.002).by_tcp(), COMPLETED)
         self.strike([*cases, stalled, slow], self.campaign(net=Tap(vhost=False)))
+
+    def test_multifd_of_one_side(self):
+        """The source wants several channels for the stream, the target has one: the guest is back."""
+        self.strike([Case(Capability("multifd"))])
 
     def test_way_back_cut(self):
         """The way back is cut before the target's acknowledgement: the guest is back on the source."""
