@@ -60,9 +60,9 @@ class Floor:
 class Expected:
     """How a transfer with a fault has to end.
 
-    ends: rolled-back; completed; either (of the two); refused (nothing had happened yet); lost (the source
-    itself ended); held (the source cannot run the guest: io-error); in-doubt (the target may have the guest:
-    postmigrate). reported: the statuses that query-migrate may give. error: a regular
+    ends: rolled-back; completed; either (of the two); any (or in-doubt); refused (nothing had happened yet);
+    lost (the source itself ended); held (the source cannot run the guest: io-error); in-doubt (the target may
+    have the guest: postmigrate). reported: the statuses that query-migrate may give. error: a regular
     expression that its error must contain.
     """
 
@@ -82,8 +82,9 @@ class Aftermath:
     def judge(self, outcome: Outcome) -> None:
         """Raises AssertionError, naming the phase, when an invariant does not hold."""
         ends = self.expected.ends
-        if ends == "either":
-            ends = "completed" if outcome.survivor == "target" else "rolled-back"
+        if ends in ("either", "any"):
+            doubt = ends == "any" and outcome.survivor == "none"
+            ends = "completed" if outcome.survivor == "target" else "in-doubt" if doubt else "rolled-back"
         getattr(self, f"_{ends.replace('-', '_')}")(outcome)
         if ends != "lost":
             for check in self.checks:
