@@ -30,6 +30,9 @@ from cprtest.workloads.workload import Workload
 PAUSE_US = 50_000
 """Loads rest so long in between: a guest on an emulated CPU has to answer its console, too."""
 
+KEEP_MIB = 140
+"""Of the guest's memory that is not under watch: all of it takes seconds a sweep."""
+
 
 class Player:
     """Plays plans with `qemu`, each in a directory of its own below `directory`, and keeps account."""
@@ -133,7 +136,7 @@ class Playing:
     def _loaded(self, guest: Guest) -> Check:
         start: dict[str, Callable[[Guest], Any]] = {
             "journal": lambda guest: DiskJournal(guest, writers=1, pause_us=PAUSE_US),
-            "memory": lambda guest: MemoryPattern(guest, pause_us=PAUSE_US),
+            "memory": lambda guest: MemoryPattern(guest, pause_us=PAUSE_US, keep_mib=KEEP_MIB),
             "cpu": CpuBurn,
         }
         self._workloads = [make(guest) for word, make in start.items() if word in self._plan.guest]
