@@ -112,8 +112,14 @@ def test_kill_9_leaves_no_process(start: Start) -> None:
     owner = start("sleep", "1000")
 
     def qemu_runs() -> list[int]:
+        """QEMU has asked the kernel to end with its parent by the time it opens its character devices."""
         below = descendants(owner.pid)
-        return below if "qemu-system-x86_64" in map(program, below) else []
+        return below if any(opened_console(pid) for pid in below) else []
+
+    def opened_console(pid: int) -> bool:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        logs = [word.partition("path=")[2] for word in words if word.startswith("file,id=lab-console,")]
+        return program(pid) == "qemu-system-x86_64" and any(Path(log).exists() for log in logs)
 
     below = wait_until("QEMU of the lab to run", qemu_runs, 10)
     owner.kill()
