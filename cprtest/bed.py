@@ -22,6 +22,7 @@ from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.host.runs import Run
+from cprtest.live_transfer import LiveTransfer, RebootTransfer
 from cprtest.machine import state
 from cprtest.machine.devices import HOST_ADDRESS, Device, Disk, Passthrough, Plugged, Tap, ToolsDisk, Vsock
 from cprtest.machine.execed import Execed
@@ -37,6 +38,14 @@ from cprtest.workloads.history import note
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
+
+TRANSFERS: dict[str, type[Transfer]] = {
+    "cpr-transfer": Transfer,
+    "cpr-exec": ExecTransfer,  # the source's process becomes the new QEMU
+    "cpr-reboot": RebootTransfer,
+    "live": LiveTransfer,
+}
+"""The ways to hand a guest over; the last two are for comparison."""
 
 
 class TestBed:
@@ -160,9 +169,8 @@ class TestBed:
     ) -> Outcome:
         """Hand `guest` over to a new QEMU and judge how it ended. `fault` strikes on the way.
 
-        mode: cpr-transfer, or cpr-exec, where the source's process becomes the new QEMU. When the target
-        has the guest the source is ended, as management software would do, unless `keep_source`. `guest`
-        follows the survivor.
+        mode: a key of TRANSFERS. When the target has the guest the source is ended, as management software
+        would do, unless `keep_source`. `guest` follows the survivor.
         """
         number = len(self.transfers) + 1
         directory = self._directory if number == 1 else self._directory / f"transfer-{number}"
@@ -193,8 +201,8 @@ class TestBed:
             self.machines.append(target)
             return target
 
-        kind, start = (ExecTransfer, exec_target) if mode == "cpr-exec" else (Transfer, start_target)
-        transfer = kind(source, start, guest.spec, directory, scratch, observers=self.observers)
+        start = exec_target if mode == "cpr-exec" else start_target
+        transfer = TRANSFERS[mode](source, start, guest.spec, directory, scratch, observers=self.observers)
         if self._network is not None:
             transfer.open_socket = self._network.open_socket
         self.transfers.append(transfer)

@@ -2,7 +2,7 @@
 /*
  * sample-heartbeat FD OFFSET VCPUS PERIOD: watch the beats of a guest, until SIGTERM or until our parent is gone.
  *
- * FD is the guest's memory file, OFFSET where in it the page of assets/guest/heartbeat.c is, PERIOD in ns is the time
+ * FD is the guest's memory file, OFFSET where in it the page of assets/guest/counting.h is, PERIOD in ns is the time
  * from one look to the next. Prints, as JSON, for each vCPU its longest silences and what was seen in all.
  *
  * A beat is seen some time after it was written: it happened after the look before began and before this look
@@ -25,7 +25,7 @@
 
 enum { MOST = 31, KEPT = 64, PAGE = 4096 };
 
-struct slot {                       /* as in assets/guest/heartbeat.c, two for each vCPU: periodic, busy */
+struct slot {                       /* as in assets/guest/counting.h, two for each vCPU: periodic, busy */
     _Atomic uint64_t count, clock;
     uint64_t unused[6];
 };

@@ -141,7 +141,7 @@ class Machine:
         self.clock = WallClock()
         self.stopping = False
         self.replaced = False  # by another QEMU in the same process
-        self.started = time.monotonic_ns()
+        self.started = self.answered = time.monotonic_ns()
         self.qmp = Qmp(actor, directory / "qmp.log")
 
     def _command_line(self, qmp: str, shell: str, extra: Sequence[str]) -> list[str]:
@@ -196,6 +196,7 @@ class Machine:
     def ready(self, seconds: float = 10) -> None:
         """Wait until QEMU's monitor answers. Raises CommandFailed with its last words if it ended."""
         self.qmp.ready(seconds, self.gone)
+        self.answered = time.monotonic_ns()
 
     def run_state(self) -> str | None:
         """QEMU's run state, "" while its monitor is not up yet, None when the process is gone."""

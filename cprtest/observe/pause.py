@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Do the guest's signs of life agree with what QEMU says about the pause? Reads the timeline only."""
 
+from cprtest.timeline.downtime import FIGURES
 from cprtest.timeline.event import Event
 from cprtest.timeline.timeline import Timeline, tag
+
+_ROUNDED = 2_000_000
+"""ns: QEMU's figure is the difference of two times in whole milliseconds."""
 
 
 def assert_paused(timeline: Timeline, vcpus: int = 1) -> None:
@@ -42,6 +46,45 @@ def assert_silent(timeline: Timeline, start: str, end: str, kind: str = "beat") 
         seen = [f"{name}: {timeline.phases[name].start / 1e6:.3f} ms" for name in (start, end)]
         raise AssertionError(
             "\n  ".join([f"silence: {soon if early else late}", *seen, str(last), str(first)])
+        )
+
+
+def assert_nothing_ran(timeline: Timeline, figure: str) -> None:
+    """vcpu, network or disk stood still from the end of stop to the beginning of resume, then went on.
+
+    Raises AssertionError quoting the edges of the silence.
+    """
+    last, first = (_of(timeline, name, 0) for name in FIGURES[figure])
+    assert last is not None, f"downtime: {figure} was not observed"
+    assert first is not None, f"downtime: {figure} did not go on after the pause {tag('resume')}\n  {last}"
+    timeline.assert_order("stop", "resume")
+    stop, resume = timeline.phases["stop"], timeline.phases["resume"]
+    for event, late, phase in (
+        (last, last.t - last.err > stop.end, "stop"),
+        (first, first.t + first.err < resume.start, "resume"),
+    ):
+        if late:
+            when = f"stop ended at {stop.end / 1e6:.3f} ms, resume began at {resume.start / 1e6:.3f} ms"
+            raise AssertionError(
+                f"downtime: {figure} was alive in the pause {tag(phase)}\n  {event}\n  {when}"
+            )
+
+
+def assert_told(timeline: Timeline) -> None:
+    """QEMU's own downtime is the time from the beginning of stop to the source's `completed`.
+
+    That is what migration_stop_vm() and migration_completion_end() of 10.2 measure, in whole milliseconds.
+    Raises AssertionError with both figures.
+    """
+    told, wanted = timeline.downtime["qemu"], timeline.between("stop", "complete")
+    assert told is not None, f"downtime: QEMU gave no figure {tag('complete')}"
+    assert wanted is not None, f"downtime: no evidence of stop and complete {tag('stop', 'complete')}"
+    begun = timeline.phases["complete"].start - timeline.phases["stop"].start
+    if not begun - _ROUNDED <= told <= wanted + _ROUNDED:
+        seen = f"{begun / 1e6:.3f} to {wanted / 1e6:.3f} ms"
+        raise AssertionError(
+            f"downtime: QEMU says {told / 1e6:.0f} ms from stop to complete, the timeline {seen} "
+            f"{tag('stop', 'complete')}"
         )
 
 

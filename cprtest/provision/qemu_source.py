@@ -24,7 +24,10 @@ MUTANTS = ASSETS / "qemu" / "mutants" / "mutants.toml"
 
 @dataclass(frozen=True)
 class Name:
-    """A QEMU by its name: a flavour, or `mutants:MUTANT`, the mutants build with one fault switched on."""
+    """A QEMU by its name: a flavour, or `mutants:MUTANT`, the mutants build with one fault switched on.
+
+    A fault that sleeps can be told for how many milliseconds: `mutants:stop-slow=5`.
+    """
 
     flavour: str
     mutant: str = ""
@@ -36,7 +39,8 @@ def named(word: str) -> Name | None:
     if flavour not in FLAVOURS or (colon and flavour != "mutants"):
         return None
     build_of(flavour)
-    if mutant and mutant not in mutants():
+    fault, _, number = mutant.partition("=")
+    if mutant and (fault not in mutants() or not (number or "0").isdecimal()):
         raise UsageError(f"there is no mutant {mutant!r}: `scripts/mutants --list` lists them.")
     return Name(flavour, mutant)
 

@@ -2,7 +2,7 @@
 """Signs of life and what is made of them: which silence is the pause, which packets were lost."""
 
 from cprtest.observe import packets
-from cprtest.observe.heartbeat import events as beats
+from cprtest.observe.counting import events as beats
 from cprtest.observe.packets import Packet
 from cprtest.observe.silence import Sign, Silence, pause_among
 from cprtest.timeline.agreement import disagreements
@@ -33,7 +33,7 @@ def test_a_counter_that_goes_back_is_not_ok() -> None:
     beat = {"after": 0, "before": 10, "count": 1, "busy": 0, "clock": 5}
     vcpu = {"beats": 3, "back": 1, "first": beat, "last": beat, "silences": []}
     seen = {"begin": 0, "end": 100, "looks": 10, "longest": 10, "cpu": 1, "vcpus": [vcpu]}
-    assert [(e.name, e.ok) for e in beats(seen, None, 0)] == [("beat_last", None), ("beats", False)]
+    assert [(e.name, e.ok) for e in beats([seen], None, 0)] == [("beat_last", None), ("beats", False)]
 
 
 def _flow(*answered: tuple[int, int, int]) -> dict[str, object]:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a record says: a row a setting, each against the first one, and the slope where an axis grows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cprtest.downtime import statistics
+from cprtest.downtime.breakdown import PARTS
+from cprtest.downtime.record import Record
+from cprtest.downtime.settings import Experiment, Setting
+from cprtest.downtime.statistics import Comparison, Interval
+
+JUDGED = "paused"
+"""The figure by which settings are compared: all modes have it, and its parts add up."""
+
+BLACKOUTS = ("vcpu", "network", "disk", "qemu", "paused")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting. figures, phases: medians in ms. against: the comparison with the first setting, which has
+    none itself. grown: the phases that explain the difference.
+    """
+
+    setting: Setting
+    count: int
+    errors: Sequence[str]
+    missing: str
+    figures: dict[str, Interval]
+    phases: dict[str, Interval]
+    against: Comparison | None
+    grown: Sequence[tuple[str, Interval]]
+
+    def verdict(self) -> str:
+        """What can be said of the difference, in a few words."""
+        if self.missing:
+            return self.missing
+        if self.against is None or self.against.count == 0:
+            return ""
+        if not self.against.real:
+            return f"no difference seen (noise {self.against.floor:.0%})"
+        ratio, phases = self.against.ratio, self.named_phases()
+        where = f"; {phases}" if phases else ""
+        return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times{where}"
+
+    def named_phases(self) -> str:
+        """The phases that changed, what changed most first."""
+        return ", ".join(f"{name} {change.value:+.1f} ms" for name, change in self.grown[:3])
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How a figure grows along an axis, in ms per unit. count: samples."""
+
+    figure: str
+    slope: Interval
+    base: float
+    count: int
+
+    @property
+    def flat(self) -> bool:
+        """No growth that could be told from none."""
+        return self.slope.low <= 0 <= self.slope.high
+
+
+def rows(record: Record, number: int, figure: str = JUDGED) -> list[Row]:
+    """The settings of experiment `number`, but for the one that only tells the noise."""
+    experiment = record.experiments[number]
+    return [
+        _row(record, number, index, figure)
+        for index in range(len(experiment.settings))
+        if index != experiment.noise
+    ]
+
+
+def _row(record: Record, number: int, index: int, figure: str) -> Row:
+    experiment = record.experiments[number]
+    setting = experiment.settings[index]
+    names = [name for name in BLACKOUTS if record.series(number, index, name)]
+    phases = [name for name in PARTS if record.series(number, index, name)]
+    return Row(
+        setting,
+        len(record.series(number, index, figure)),
+        record.errors(number, index),
+        record.missing.get(str(setting), ""),
+        {name: statistics.median(record.series(number, index, name)) for name in names},
+        {name: statistics.median(record.series(number, index, name)) for name in phases},
+        against(record, number, index, figure) if index else None,
+        grown(record, number, index) if index else (),
+    )
+
+
+def against(record: Record, number: int, index: int, figure: str = JUDGED) -> Comparison | None:
+    """A setting compared with the first one of its experiment; None where there is too little."""
+    pairs = record.pairs(number, 0, index, figure)
+    noise = record.experiments[number].noise
+    if len(pairs) < 2:
+        return None
+    return statistics.compare(pairs, record.pairs(number, 0, noise, figure) if noise else ())
+
+
+def grown(record: Record, number: int, index: int) -> list[tuple[str, Interval]]:
+    """The phases in which a setting differs from the first one."""
+    return statistics.grown({name: record.pairs(number, 0, index, name) for name in PARTS})
+
+
+def growth(record: Record, number: int, figure: str = JUDGED) -> Growth | None:
+    """The slope of a figure along the experiment's axis; None without an axis or without samples."""
+    points = axis_points(record, number, figure)
+    if len({x for x, _ in points}) < 2:
+        return None
+    slope, base = statistics.slope(points)
+    return Growth(figure, slope, base, len(points))
+
+
+def axis_points(record: Record, number: int, figure: str) -> list[tuple[float, float]]:
+    """Value on the axis and ms, of every sample."""
+    experiment = record.experiments[number]
+    if not experiment.axis:
+        return []
+    return [
+        (getattr(setting, experiment.axis), y)
+        for index, setting in enumerate(experiment.settings)
+        for y in record.series(number, index, figure)
+    ]
+
+
+def too_slow(record: Record, limit: float, word: str) -> list[str]:
+    """A sentence for each setting whose pause is more than `limit` times that of `word`, beyond the noise."""
+    found = []
+    for number, experiment in enumerate(record.experiments):
+        if experiment.axis or str(experiment.settings[0]) != word:
+            continue
+        for row in rows(record, number):
+            if row.against is not None and row.against.real and row.against.ratio.value > limit:
+                said = f"{row.setting}: the pause is {row.verdict()} that of {word}, {limit:g} is allowed"
+                found.append(f"{experiment.name}: {said}.")
+    return found
+
+
+def noise_only(experiment: Experiment) -> bool:
+    """Whether an experiment compares a setting with nothing but itself."""
+    return len(experiment.settings) == 2 and experiment.noise is not None

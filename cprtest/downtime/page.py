@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The page of record, docs/downtime.md: made from records, so that no number on it was typed by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from cprtest.downtime import judge, plots, table
+from cprtest.downtime.breakdown import PARTS
+from cprtest.downtime.record import Record
+from cprtest.downtime.settings import Setting, parsed
+from cprtest.downtime.statistics import Interval
+from cprtest.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Section:
+    """An experiment of one record, as the page's template takes it."""
+
+    record: Record
+    number: int
+    plots: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.record.experiments[self.number].name
+
+    @property
+    def question(self) -> str:
+        return self.record.experiments[self.number].question
+
+    @property
+    def rows(self) -> list[judge.Row]:
+        return judge.rows(self.record, self.number)
+
+    @property
+    def figures(self) -> list[str]:
+        """The blackout figures that anything was measured of."""
+        return [name for name in judge.BLACKOUTS if any(name in row.figures for row in self.rows)]
+
+    @property
+    def parts(self) -> list[str]:
+        """The phases that took any time."""
+        return [name for name in PARTS if any(name in row.phases for row in self.rows)]
+
+    @property
+    def slopes(self) -> list[str]:
+        return table.slopes(self.record, self.number)
+
+    @property
+    def floor(self) -> float:
+        """The noise: how far the first setting was from itself."""
+        return next((row.against.floor for row in self.rows if row.against), 0.0)
+
+    def row(self, word: str) -> judge.Row | None:
+        """The row of a setting, if it was measured."""
+        return next((row for row in self.rows if row.setting == parsed(word) and row.count), None)
+
+    def median(self, word: str, figure: str) -> float | None:
+        """A figure or phase of a setting, ms."""
+        row = self.row(word)
+        found = row and (row.figures.get(figure) or row.phases.get(figure))
+        return found.value if isinstance(found, Interval) else None
+
+
+class Part(dict[str, Section]):
+    """The sections of one record by name, and what it was recorded on."""
+
+    def __init__(self, record: Record, plots_of: dict[tuple[int, str], str], directory: str) -> None:
+        self.about: dict[str, Any] = record.about
+        self.samples = len(record.turns)
+        self.failed = sum(bool(turn.sample.error) for turn in record.turns)
+        for number, experiment in enumerate(record.experiments):
+            made = {kind: f"{directory}/{name}.svg" for (n, kind), name in plots_of.items() if n == number}
+            self[experiment.name] = Section(record, number, made)
+
+
+def write(records: Sequence[Record], path: Path) -> None:
+    """Write the page to `path`, and its plots to a directory beside it that is called like it.
+
+    Raises UsageError for two records of one lane.
+    """
+    parts: dict[str, Part] = {}
+    for record in records:
+        where = record.about["lane"]
+        if where in parts:
+            raise UsageError(f"Two of the records are of the lane {where}; a page has one of each.")
+        directory = path.with_suffix("") / where
+        drawn = plots.draw(record, directory)
+        parts[where] = Part(record, drawn, f"{path.stem}/{where}")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # the page is Markdown
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(ms=milliseconds, around=around, label=label)
+    path.write_text(environment.get_template("page.md.j2").render(parts=parts))
+
+
+def milliseconds(value: float | Interval | None) -> str:
+    """A number of the page, in ms."""
+    if isinstance(value, Interval):
+        value = value.value
+    return "" if value is None else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def around(interval: Interval | None) -> str:
+    """A median with its interval."""
+    if interval is None:
+        return ""
+    return f"{milliseconds(interval)} ({milliseconds(interval.low)} to {milliseconds(interval.high)})"
+
+
+def label(setting: Setting) -> str:
+    """A setting's word, as code."""
+    return f"`{setting}`"

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The experiments there are, and which of them a quick and a full benchmark do, with how many blocks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cprtest.downtime.loads import LOADS
+from cprtest.downtime.observers import OBSERVERS
+from cprtest.downtime.settings import Experiment, Setting, growing, parsed
+from cprtest.errors import UsageError
+
+EARLY, LATE = "reference", "mutants:stop-after-handover"
+"""The same QEMU but for the moment of the stop: before the descriptors leave, and after."""
+
+
+@dataclass(frozen=True)
+class Idea:
+    """An experiment as it is offered: its question, and what it measures from the settings a user fixes.
+
+    quick, full: blocks. lab: it needs what only the lab, or a host like it, has.
+    """
+
+    question: str
+    settings: Callable[[Setting], Sequence[Setting]]
+    quick: int = 0
+    full: int = 12
+    axis: str = ""
+    lab: bool = False
+
+
+def _grows(axis: str, *values: int) -> Callable[[Setting], Sequence[Setting]]:
+    return lambda base: growing(base, axis, values)
+
+
+def _modes(base: Setting) -> list[Setting]:
+    early = replace(base, qemu=EARLY)
+    return [
+        early,
+        replace(base, qemu=LATE),
+        replace(base, qemu="stock"),
+        replace(early, mode="cpr-exec"),
+        replace(base, qemu="stock", mode="live"),
+        replace(base, qemu="stock", mode="cpr-reboot"),
+        replace(base, qemu="stock", mode="backend-transfer"),
+    ]
+
+
+def _loads(base: Setting) -> list[Setting]:
+    return [replace(base, qemu=qemu, load=load) for load in LOADS for qemu in (EARLY, LATE)]
+
+
+def _observers(base: Setting) -> list[Setting]:
+    names = ("none", "blackout", *(name for name in OBSERVERS if name not in ("none", "blackout")))
+    return [replace(base, observers=name) for name in names]
+
+
+IDEAS = {
+    "modes": Idea("What does each way to hand a guest over cost?", _modes, quick=8, full=30),
+    "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=8),
+    "ahead": Idea(
+        "What does it save to start the target before?",
+        lambda base: [base, replace(base, ahead=False)],
+        quick=8,
+        full=20,
+    ),
+    "memory": Idea("How does the pause grow with memory (MiB)?", _grows("memory", 256, 512, 1024, 2048, 4096),
+                   full=8, axis="memory"),
+    "vcpus": Idea("How does the pause grow with vCPUs?", _grows("vcpus", 1, 2, 4, 8, 16),
+                  full=6, axis="vcpus"),
+    "nics": Idea("How does the pause grow with NICs?", _grows("nics", 1, 2, 4, 8),
+                 quick=6, full=8, axis="nics"),
+    "queues": Idea("How does the pause grow with the queue pairs of a NIC?",
+                   _grows("queues", 1, 2, 4, 8, 16, 64), full=6, axis="queues"),
+    "disks": Idea("How does the pause grow with disks?", _grows("disks", 0, 2, 4, 8), full=8, axis="disks"),
+    "vhost": Idea("How does the pause grow with queue pairs that kernel vhost serves?",
+                  lambda base: growing(replace(base, vhost=True), "queues", (1, 2, 4, 8, 16)),
+                  axis="queues", lab=True, full=4),
+    "vfio": Idea("How does the pause grow with passthrough devices?", _grows("vfio", 0, 1, 2, 3, 4, 5),
+                 axis="vfio", lab=True, full=4),
+    "observers": Idea("What does measuring itself cost?", _observers, full=12),
+}  # fmt: skip
+"""By the name that scripts/downtime takes."""
+
+
+def planned(names: Sequence[str], plan: str, base: Setting, blocks: int | None) -> list[Experiment]:
+    """The experiments of `plan` (quick or full), or those of these names. blocks: instead of the plan's.
+
+    Raises UsageError for a name there is not.
+    """
+    unknown = [name for name in names if name not in IDEAS]
+    if unknown:
+        raise UsageError(f"There is no experiment {unknown[0]!r}; there are {', '.join(IDEAS)}.")
+    chosen = names or [name for name, idea in IDEAS.items() if getattr(idea, plan) and not idea.lab]
+    return [
+        Experiment(
+            name,
+            IDEAS[name].question,
+            tuple(IDEAS[name].settings(base)),
+            blocks or getattr(IDEAS[name], plan) or IDEAS[name].full,
+            IDEAS[name].axis,
+        ).with_noise()
+        for name in chosen
+    ]
+
+
+def compared(words: Sequence[str], blocks: int) -> list[Experiment]:
+    """One experiment with the settings that `words` describe, against the first of them."""
+    question = f"How do {', '.join(words[1:])} compare with {words[0]}?"
+    return [Experiment("settings", question, tuple(map(parsed, words)), blocks).with_noise()]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Telling a difference from noise: bootstrap intervals, permutation tests and slopes, all by scipy.
+
+Two settings are compared by the ratios within blocks: what slows the machine down for a minute slows both.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+ALPHA = 0.01
+"""A difference whose p is below this is significant."""
+
+_RESAMPLES = 4999
+_FEWEST = 6
+"""Pairs; of fewer no p below ALPHA can come (2 / 2**6 is larger), so nothing is ever reported of them."""
+
+Pairs = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """ratio: of the second to the first in a pair. difference: in the unit of the samples. count: pairs.
+
+    p: of the permutation test. floor: how far a ratio is from 1 by noise alone, as A/A runs have it.
+    """
+
+    ratio: Interval
+    difference: Interval
+    p: float
+    count: int
+    floor: float
+
+    @property
+    def real(self) -> bool:
+        """Significant, and larger than the noise floor."""
+        distance = max(self.ratio.value, 1 / self.ratio.value) - 1
+        return self.count >= _FEWEST and self.p < ALPHA and distance > self.floor
+
+
+def median(samples: Sequence[float]) -> Interval:
+    """The median and its interval (percentile bootstrap)."""
+    data = np.asarray(samples, float)
+    return Interval(float(np.median(data)), *_bootstrapped(data))
+
+
+def compare(pairs: Pairs, noise: Pairs) -> Comparison:
+    """Second against first of each pair. noise: pairs of one setting against itself, from the same blocks."""
+    logs = _log_ratios(pairs)
+    differences = np.array([b - a for a, b in pairs])
+    low, high = np.exp(_bootstrapped(logs))
+    return Comparison(
+        Interval(float(np.exp(np.median(logs))), float(low), float(high)),
+        Interval(float(np.median(differences)), *_bootstrapped(differences)),
+        _p(logs),
+        len(pairs),
+        floor(noise),
+    )
+
+
+def floor(noise: Pairs) -> float:
+    """How far from 1 the ratio of a setting to itself may be: the far end of its interval, less 1."""
+    if len(noise) < _FEWEST:
+        return 0.0
+    low, high = _bootstrapped(_log_ratios(noise))
+    return float(np.exp(max(abs(low), abs(high))) - 1)
+
+
+def grown(phases: Mapping[str, Pairs]) -> list[tuple[str, Interval]]:
+    """The phases that got longer or shorter, what changed most first, with the difference.
+
+    A permutation test each, on the differences; p is corrected for their number (Holm).
+    """
+    names = [name for name, pairs in phases.items() if len(pairs) >= _FEWEST]
+    changed = {name: np.array([b - a for a, b in phases[name]]) for name in names}
+    by_p = sorted((_p(changed[name]), name) for name in names)
+    found = []
+    for rank, (p, name) in enumerate(by_p):
+        if p * (len(by_p) - rank) >= ALPHA:
+            break
+        found.append((name, Interval(float(np.median(changed[name])), *_bootstrapped(changed[name]))))
+    return sorted(found, key=lambda one: -abs(one[1].value))
+
+
+def slope(points: Sequence[tuple[float, float]]) -> tuple[Interval, float]:
+    """What y grows by with x, with its interval, and y at x = 0 (Theil and Sen: the median of all slopes)."""
+    x, y = (np.array(values, float) for values in zip(*points, strict=True))
+    fitted = stats.theilslopes(y, x, alpha=CONFIDENCE)
+    return Interval(float(fitted.slope), float(fitted.low_slope), float(fitted.high_slope)), float(
+        fitted.intercept
+    )
+
+
+def apart(old: Sequence[float], new: Sequence[float]) -> float:
+    """p that two independent series have one median (permutation test)."""
+    test = stats.permutation_test(
+        (np.asarray(old, float), np.asarray(new, float)),
+        lambda a, b, axis: np.median(b, axis=axis) - np.median(a, axis=axis),
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        rng=_generator(),
+    )
+    return float(test.pvalue)
+
+
+def log_ratios(pairs: Pairs) -> list[float]:
+    """log(second / first) of each pair."""
+    return [float(value) for value in _log_ratios(pairs)]
+
+
+def _log_ratios(pairs: Pairs) -> np.ndarray:
+    return np.log([b / a for a, b in pairs])
+
+
+def _p(changes: np.ndarray) -> float:
+    """p that the changes are as likely up as down: pairs are swapped, which changes signs."""
+    if len(changes) < _FEWEST:
+        return 1.0
+    test = stats.permutation_test(
+        (changes, np.zeros_like(changes)),
+        lambda a, b, axis: _centre(a - b, axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        rng=_generator(),
+    )
+    return float(test.pvalue)
+
+
+def _centre(changes: np.ndarray, axis: int) -> np.ndarray:
+    """A mean that a few wild samples do not move: without the lowest and the highest fifth."""
+    return stats.trim_mean(changes, 0.2, axis=axis)  # type: ignore[no-any-return]
+
+
+def _bootstrapped(data: np.ndarray) -> tuple[float, float]:
+    """The interval of the median of `data`."""
+    if len(data) < 2 or np.all(data == data[0]):
+        return float(data.min()), float(data.max())
+    made = stats.bootstrap(
+        (data,),
+        np.median,
+        confidence_level=CONFIDENCE,
+        n_resamples=_RESAMPLES,
+        method="percentile",
+        rng=_generator(),
+    )
+    return float(made.confidence_interval.low), float(made.confidence_interval.high)
+
+
+def _generator() -> np.random.Generator:
+    """Always the same, so that a record always says the same."""
+    return np.random.default_rng(1)
