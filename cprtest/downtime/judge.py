@@ -37,10 +37,10 @@ class Row:
             return self.missing
         if self.against is None or self.against.count == 0:
             return ""
-        if not self.against.real:
-            return f"no difference seen (noise {self.against.floor:.0%})"
         ratio, phases = self.against.ratio, self.named_phases()
         where = f"; {phases}" if phases else ""
+        if not self.against.real:
+            return f"no difference of the whole (noise {self.against.floor:.0%}){where}"
         return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times{where}"
 
     def named_phases(self) -> str:
@@ -101,7 +101,12 @@ def against(record: Record, number: int, index: int, figure: str = JUDGED) -> Co
 
 def grown(record: Record, number: int, index: int) -> list[tuple[str, Interval]]:
     """The phases in which a setting differs from the first one."""
-    return statistics.grown({name: record.pairs(number, 0, index, name) for name in PARTS})
+    noise = record.experiments[number].noise
+    changed, itself = (
+        {name: record.pairs(number, 0, other, name) for name in PARTS if other is not None}
+        for other in (index, noise)
+    )
+    return statistics.grown(changed, itself)
 
 
 def growth(record: Record, number: int, figure: str = JUDGED) -> Growth | None:

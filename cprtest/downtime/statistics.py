@@ -59,7 +59,7 @@ def median(samples: Sequence[float]) -> Interval:
 def compare(pairs: Pairs, noise: Pairs) -> Comparison:
     """Second against first of each pair. noise: pairs of one setting against itself, from the same blocks."""
     logs = _log_ratios(pairs)
-    differences = np.array([b - a for a, b in pairs])
+    differences = _differences(pairs)
     low, high = np.exp(_bootstrapped(logs))
     return Comparison(
         Interval(float(np.exp(np.median(logs))), float(low), float(high)),
@@ -78,19 +78,23 @@ def floor(noise: Pairs) -> float:
     return float(np.exp(max(abs(low), abs(high))) - 1)
 
 
-def grown(phases: Mapping[str, Pairs]) -> list[tuple[str, Interval]]:
+def grown(phases: Mapping[str, Pairs], noise: Mapping[str, Pairs]) -> list[tuple[str, Interval]]:
     """The phases that got longer or shorter, what changed most first, with the difference.
 
-    A permutation test each, on the differences; p is corrected for their number (Holm).
+    A permutation test each, on the differences; p is corrected for their number (Holm). As of the whole, what
+    a setting differs by from itself is noise.
     """
     names = [name for name, pairs in phases.items() if len(pairs) >= _FEWEST]
-    changed = {name: np.array([b - a for a, b in phases[name]]) for name in names}
+    changed = {name: _differences(phases[name]) for name in names}
     by_p = sorted((_p(changed[name]), name) for name in names)
     found = []
     for rank, (p, name) in enumerate(by_p):
         if p * (len(by_p) - rank) >= ALPHA:
             break
-        found.append((name, Interval(float(np.median(changed[name])), *_bootstrapped(changed[name]))))
+        change = Interval(float(np.median(changed[name])), *_bootstrapped(changed[name]))
+        by_itself = _bootstrapped(_differences(noise[name])) if noise.get(name) else (0.0, 0.0)
+        if abs(change.value) > max(map(abs, by_itself)):
+            found.append((name, change))
     return sorted(found, key=lambda one: -abs(one[1].value))
 
 
@@ -118,6 +122,10 @@ def apart(old: Sequence[float], new: Sequence[float]) -> float:
 def log_ratios(pairs: Pairs) -> list[float]:
     """log(second / first) of each pair."""
     return [float(value) for value in _log_ratios(pairs)]
+
+
+def _differences(pairs: Pairs) -> np.ndarray:
+    return np.array([b - a for a, b in pairs])
 
 
 def _log_ratios(pairs: Pairs) -> np.ndarray:

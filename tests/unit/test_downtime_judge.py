@@ -49,7 +49,8 @@ def test_the_phase_that_grew_is_named_and_no_other() -> None:
     def paired(more: float) -> list[tuple[float, float]]:
         return [(chance.gauss(20, 4), chance.gauss(20, 4) + more) for _ in range(PAIRS)]
 
-    found = statistics.grown({"stop": paired(8), "acquire": paired(0), "stream": paired(0), "resume": []})
+    changed = {"stop": paired(8), "acquire": paired(0), "stream": paired(0), "resume": []}
+    found = statistics.grown(changed, {name: paired(0) for name in changed})
     assert [name for name, _ in found] == ["stop"]
     assert found[0][1].low < 8 < found[0][1].high
 
