@@ -165,12 +165,13 @@ class TestBed:
         *,
         mode: str = "cpr-transfer",
         keep_source: bool = False,
+        target_boots: bool = True,
         fault: Fault | None = None,
     ) -> Outcome:
         """Hand `guest` over to a new QEMU and judge how it ended. `fault` strikes on the way.
 
         mode: a key of TRANSFERS. When the target has the guest the source is ended, as management software
-        would do, unless `keep_source`. `guest` follows the survivor.
+        would do, unless `keep_source`. `guest` follows the survivor. target_boots: as `boots` in GuestSpec.
         """
         number = len(self.transfers) + 1
         directory = self._directory if number == 1 else self._directory / f"transfer-{number}"
@@ -202,7 +203,8 @@ class TestBed:
             return target
 
         start = exec_target if mode == "cpr-exec" else start_target
-        transfer = TRANSFERS[mode](source, start, guest.spec, directory, scratch, observers=self.observers)
+        spec = guest.spec if target_boots else replace(guest.spec, boots=False)
+        transfer = TRANSFERS[mode](source, start, spec, directory, scratch, observers=self.observers)
         if self._network is not None:
             transfer.open_socket = self._network.open_socket
         self.transfers.append(transfer)

@@ -2,12 +2,19 @@
 """Where the time of a pause goes: every instant of it belongs to one phase, so that the parts add up."""
 
 import itertools
+import re
 from collections.abc import Mapping
 
+from cprtest.machine.process import Machine
+from cprtest.observe.trace import read_trace
 from cprtest.timeline.phases import Span
 
 PARTS = ("stop", "setup", "release", "handover", "acquire", "stream", "resume")
 """The phases that a pause is divided into; `complete` goes on beside `resume`."""
+
+
+STEPS = ("memory", "machine", "devices")
+"""What `acquire` is made of."""
 
 
 def breakdown(phases: Mapping[str, Span]) -> dict[str, int]:
@@ -27,6 +34,29 @@ def breakdown(phases: Mapping[str, Span]) -> dict[str, int]:
         name = _phase_at(spans, since)
         parts[name] = parts.get(name, 0) + until - since
     return parts
+
+
+def steps(target: Machine, phases: Mapping[str, Span]) -> dict[str, int]:
+    """ns of what the target does in `acquire`, by its own trace; {} where that does not tell.
+
+    memory: until the last of the machine's memory is mapped. machine: until the first device on the command
+    line is made, which includes the loading of kernel and initial RAM disk. devices: until it is done.
+    A device's memory is called after its place ("0000:00:01.0/..."), the machine's is not (cpr_find_fd).
+    """
+    if "acquire" not in phases:
+        return {}
+    acquire = phases["acquire"]
+    found = [
+        (event.t, str(event.data["text"]).split(",")[0])
+        for event in read_trace(target.trace, target.actor, target.clock, acquire.start)
+        if event.name == "cpr_find_fd"
+    ]
+    own = [t for t, name in found if "/" not in name]
+    devices = [t for t, name in found if re.match(r"[0-9a-f]{4}:", name)]
+    if not own or not devices or not own[-1] < devices[0] < acquire.end:
+        return {}
+    edges = (acquire.start, own[-1], devices[0], acquire.end)
+    return dict(zip(STEPS, (b - a for a, b in itertools.pairwise(edges)), strict=True))
 
 
 def _phase_at(spans: Mapping[str, Span], t: int) -> str:

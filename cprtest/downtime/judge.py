@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cprtest.downtime import statistics
-from cprtest.downtime.breakdown import PARTS
+from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.record import Record
 from cprtest.downtime.settings import Experiment, Setting
 from cprtest.downtime.statistics import Comparison, Interval
@@ -77,7 +77,7 @@ def _row(record: Record, number: int, index: int, figure: str) -> Row:
     experiment = record.experiments[number]
     setting = experiment.settings[index]
     names = [name for name in BLACKOUTS if record.series(number, index, name)]
-    phases = [name for name in PARTS if record.series(number, index, name)]
+    phases = [name for name in (*PARTS, *STEPS) if record.series(number, index, name)]
     return Row(
         setting,
         len(record.series(number, index, figure)),

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from cprtest.downtime import judge, plots, table
-from cprtest.downtime.breakdown import PARTS
+from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.record import Record
 from cprtest.downtime.settings import Setting, parsed
 from cprtest.downtime.statistics import Interval
@@ -43,8 +43,8 @@ class Section:
 
     @property
     def parts(self) -> list[str]:
-        """The phases that took any time."""
-        return [name for name in PARTS if any(name in row.phases for row in self.rows)]
+        """The phases, and the steps of acquire, that took any time."""
+        return [name for name in (*PARTS, *STEPS) if any(name in row.phases for row in self.rows)]
 
     @property
     def slopes(self) -> list[str]:

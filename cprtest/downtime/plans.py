@@ -57,9 +57,9 @@ def _observers(base: Setting) -> list[Setting]:
 IDEAS = {
     "modes": Idea("What does each way to hand a guest over cost?", _modes, quick=8, full=30),
     "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=8),
-    "ahead": Idea(
-        "What does it save to start the target before?",
-        lambda base: [base, replace(base, ahead=False)],
+    "hidden": Idea(
+        "What of the target's work can be kept out of the pause?",
+        lambda base: [base, replace(base, ahead=False), replace(base, kernel=False)],
         quick=8,
         full=20,
     ),

@@ -91,13 +91,13 @@ class Record:
 
 
 def has(sample: Sample, figure: str) -> bool:
-    """Whether the sample has a figure, or a phase."""
-    return figure in sample.figures or figure in sample.phases
+    """Whether the sample has a figure, a phase, or a step."""
+    return any(figure in kind for kind in (sample.figures, sample.phases, sample.steps))
 
 
 def value(sample: Sample, figure: str) -> float:
-    """A figure or phase of the sample, in ms."""
-    return (sample.figures.get(figure) or sample.phases.get(figure, 0)) / 1000
+    """That figure, phase or step of the sample, in ms; 0 if it has none."""
+    return {**sample.steps, **sample.phases, **sample.figures}.get(figure, 0) / 1000
 
 
 class Journal:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cprtest import needs
 from cprtest.bed import TestBed
-from cprtest.downtime.breakdown import breakdown
+from cprtest.downtime.breakdown import breakdown, steps
 from cprtest.downtime.loads import LOADS, WITH_DISK
 from cprtest.downtime.observers import OBSERVERS
 from cprtest.downtime.settings import Setting
@@ -43,13 +43,14 @@ _POLL = ("7 ", "271 ")  # poll(2) and ppoll(2) on x86-64
 
 @dataclass
 class Sample:
-    """What one hand-over gave. figures, phases: us by name. error: why there is nothing, in a sentence.
+    """What one hand-over gave. figures, phases, steps: us by name. error: why there is nothing.
 
     load: the machine's load average before; took: seconds in all.
     """
 
     figures: dict[str, int] = field(default_factory=dict)
     phases: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
     load: float = 0.0
     took: float = 0.0
     error: str = ""
@@ -126,7 +127,7 @@ def _measured(bed: TestBed, setting: Setting) -> Sample:
             end = start(bed, guest)
             if end is not None:
                 ends.callback(end)
-        outcome = bed.transfer(guest, mode=setting.mode)
+        outcome = bed.transfer(guest, mode=setting.mode, target_boots=setting.kernel)
         outcome.assert_completed()
         return _taken(outcome, first.answered - first.started, ahead.took)
 
@@ -163,4 +164,5 @@ def _taken(outcome: Outcome, defer_ns: int, start_ns: int) -> Sample:
     return Sample(
         {name: round(ns / 1000) for name, ns in figures.items() if ns is not None},
         {name: round(ns / 1000) for name, ns in parts.items()},
+        {name: round(ns / 1000) for name, ns in steps(outcome.target, timeline.phases).items()},
     )

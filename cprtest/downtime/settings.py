@@ -30,6 +30,7 @@ class Setting:
 
     load: a name of loads.LOADS. memory: MiB. disks: besides the one whose writes are timed.
     vfio: passthrough devices (lab). ahead: the target has been started and waits before `migrate` is given.
+    kernel: it loads the guest's kernel and initial RAM disk, as its command line says; nobody needs them.
     observers: a name of observers.OBSERVERS. again: tells the second of two equal settings from the first.
     """
 
@@ -44,6 +45,7 @@ class Setting:
     vfio: int = 0
     vhost: bool = False
     ahead: bool = True
+    kernel: bool = True
     observers: str = "blackout"
     again: bool = False
 

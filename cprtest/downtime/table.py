@@ -3,7 +3,7 @@
 
 from rich.table import Table
 
-from cprtest.downtime.breakdown import PARTS
+from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.judge import BLACKOUTS, Growth, growth, rows
 from cprtest.downtime.record import Record
 from cprtest.downtime.statistics import Interval
@@ -30,8 +30,10 @@ def phases(record: Record, number: int) -> Table:
     made.add_column("by phase, ms", overflow="fold")
     for name in PARTS:
         made.add_column(name, justify="right")
+    made.add_column("(acquire: " + ", ".join(STEPS) + ")", justify="right")
     for row in rows(record, number):
-        made.add_row(str(row.setting), *(milliseconds(row.phases.get(name)) for name in PARTS))
+        steps = " ".join(milliseconds(row.phases.get(name)) for name in STEPS)
+        made.add_row(str(row.setting), *(milliseconds(row.phases.get(name)) for name in PARTS), steps)
     return made
 
 

@@ -36,7 +36,8 @@ class GuestSpec:
     """One guest. `accel`: kvm or tcg. `memory_mib`: guest RAM, in a file that travels.
 
     `memory`: that file is a memfd, a memfd of 2 MiB pages (hugepages), or the file of this path.
-    `machine`: q35 or pc; pc has no root ports to plug devices into.
+    `machine`: q35 or pc; pc has no root ports to plug devices into. `boots`: kernel and initial RAM disk are
+    loaded; a target needs neither, but QEMU loads what is on the command line.
     """
 
     image: Image
@@ -46,6 +47,7 @@ class GuestSpec:
     devices: tuple[Device, ...] = ()
     memory: str = "memfd"
     machine: str = "q35"
+    boots: bool = True
 
     @property
     def bus(self) -> str:
@@ -70,8 +72,7 @@ class GuestSpec:
             *option("-object", self._memory_backend()),
             # aux-ram-share: VGA, ROMs and the like travel by descriptor as well (needed by cpr-transfer).
             *("-machine", f"{self.machine},memory-backend=ram0,aux-ram-share=on,vmport=off,graphics=off"),
-            *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)),
-            *("-append", self.image.arguments),
+            *(self._boot() if self.boots else ()),
         ]
         for port in self._root_ports():
             arguments += option("-device", port)
@@ -97,6 +98,11 @@ class GuestSpec:
             ],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def _boot(self) -> list[str]:
+        image = self.image
+        kernel = ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
+        return [*kernel, "-append", image.arguments]
 
     def _memory_backend(self) -> dict[str, Any]:
         backend: dict[str, Any] = {"id": "ram0", "size": self.memory_mib << 20, "share": True}

@@ -116,7 +116,7 @@ class Taker:
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
-        return Sample({"paused": 1000 if setting.qemu == "reference" else 2000}, {"stop": 500}, 1.0, 0.1)
+        return Sample({"paused": 1000 if setting.qemu == "reference" else 2000}, {"stop": 500}, took=0.1)
 
 
 def _ignore(done: int, count: int, left: float) -> None:
