@@ -4,16 +4,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from cprtest.downtime import plans
-from cprtest.downtime.breakdown import breakdown
+from cprtest.downtime.breakdown import breakdown, steps
 from cprtest.downtime.record import Journal, Record
 from cprtest.downtime.sample import Sample
 from cprtest.downtime.series import run, schedule
 from cprtest.downtime.settings import Experiment, Setting, parsed
 from cprtest.errors import UsageError
+from cprtest.machine.process import Machine
 from cprtest.timeline.phases import Span
 
 AB = plans.compared(["reference", "stock"], 3)
@@ -92,6 +94,44 @@ def test_of_a_late_stop_only_what_is_in_the_pause_counts() -> None:
 def test_memory_that_is_copied_before_the_stop_is_no_pause() -> None:
     phases = {"stream": Span(0, 50), "stop": Span(30, 32), "resume": Span(51, 52)}
     assert breakdown(phases) == {"stop": 2, "stream": 19, "resume": 1}
+
+
+TRACE = """\
+2026-11-23T03:12:21.180469Z cpr_state_load cpr-transfer mode
+2026-11-23T03:12:21.181444Z cpr_find_fd net0-backend/tap, id 0 returns 18
+2026-11-23T03:12:21.181653Z cpr_find_fd ram0, id 0 returns 17
+2026-11-23T03:12:21.186264Z cpr_find_fd pc.rom, id 0 returns 15
+2026-11-23T03:12:21.228125Z cpr_find_fd 0000:00:01.0/virtio-net-pci.rom, id 0 returns 14
+2026-11-23T03:12:21.234503Z cpr_find_fd /rom@etc/acpi/tables, id 0 returns 13
+"""
+
+
+class Traced:
+    """What `steps` needs of a target."""
+
+    actor = "target"
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+        self.clock = self
+
+    def at(self, wall: int) -> int:
+        """As in WallClock: here both clocks are one."""
+        return wall
+
+    def error(self) -> int:
+        return 0
+
+
+def test_acquire_is_divided_by_what_the_target_finds(tmp_path: Path) -> None:
+    target = Traced(tmp_path / "target.trace")
+    target.trace.write_text(TRACE)
+    start = 1795403541_180469000
+    phases = {"acquire": Span(start, start + 66_000_000)}
+    found = steps(cast(Machine, target), phases)
+    assert found == {"memory": 5_795_000, "machine": 41_861_000, "devices": 18_344_000}
+    assert sum(found.values()) == 66_000_000
+    assert steps(cast(Machine, target), {"acquire": Span(start, start + 1)}) == {}
 
 
 def test_no_pause_no_parts() -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Signs of life and what is made of them: which silence is the pause, which packets were lost."""
 
+import itertools
+
 from cprtest.observe import packets
 from cprtest.observe.counting import events as beats
 from cprtest.observe.packets import Packet
@@ -34,6 +36,24 @@ def test_a_counter_that_goes_back_is_not_ok() -> None:
     vcpu = {"beats": 3, "back": 1, "first": beat, "last": beat, "silences": []}
     seen = {"begin": 0, "end": 100, "looks": 10, "longest": 10, "cpu": 1, "vcpus": [vcpu]}
     assert [(e.name, e.ok) for e in beats([seen], None, 0)] == [("beat_last", None), ("beats", False)]
+
+
+def test_where_memory_is_copied_the_guest_lives_once_there_is_more_than_the_source_counted() -> None:
+    def beat(t: int, count: int) -> dict[str, int]:
+        return {"after": t - 5, "before": t, "count": count, "busy": 0, "clock": t}
+
+    def seen(*beats: tuple[int, int]) -> dict[str, object]:
+        made = [beat(*one) for one in beats]
+        silences = [{"from": a, "to": b} for a, b in itertools.pairwise(made)]
+        vcpu = {"beats": len(made), "back": 0, "first": made[0], "last": made[-1], "silences": silences}
+        return {"begin": 0, "end": 1000, "looks": 10, "longest": 10, "cpu": 1, "vcpus": [vcpu]}
+
+    source = seen((10, 1), (20, 2), (30, 3))
+    copied_then_alive = seen((15, 1), (40, 3), (90, 4), (95, 5))
+    found = beats([source, copied_then_alive], (32, 85), 0)
+    assert [(e.name, e.t) for e in found[:2]] == [("beat_last", 28), ("beat_first", 88)]
+    # It never came to life there: the silence has no end.
+    assert [e.name for e in beats([source, seen((40, 3))], (32, 85), 0)] == ["beat_last", "beats"]
 
 
 def _flow(*answered: tuple[int, int, int]) -> dict[str, object]:
