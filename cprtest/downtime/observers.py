@@ -12,12 +12,21 @@ from cprtest.observe.proc import Proc
 from cprtest.observe.tracefs import Tracefs
 from cprtest.observe.writes import Writes
 
+_LOOK_US = 500
+"""Between two looks at the guest's counters: signs of life come every one or two milliseconds without KVM."""
+
+
+def _blackout(bed: TestBed) -> list[Observer]:
+    return [Heartbeat(look_us=_LOOK_US), Probe(bed.network), Writes(look_us=_LOOK_US)]
+
+
 OBSERVERS: dict[str, Callable[[TestBed], list[Observer]]] = {
     "none": lambda _: [],
-    "blackout": lambda bed: [Heartbeat(), Probe(bed.network), Writes()],
-    "heartbeat": lambda _: [Heartbeat()],
+    "blackout": _blackout,
+    "heartbeat": lambda _: [Heartbeat(look_us=_LOOK_US)],
+    "heartbeat-sharp": lambda _: [Heartbeat()],
     "probe": lambda bed: [Probe(bed.network)],
-    "writes": lambda _: [Writes()],
+    "writes": lambda _: [Writes(look_us=_LOOK_US)],
     "gate": lambda _: [Gate()],
     "gate-descriptors": lambda _: [Gate(descriptors=True)],
     "proc": lambda _: [Proc()],

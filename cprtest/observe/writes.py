@@ -11,6 +11,7 @@ class Writes(Counting):
     """
 
     kind = "write"
+    slower = 4
 
     def command(self, nonce: int) -> str:
         return f"timed-writes {nonce:x} /dev/vda"
