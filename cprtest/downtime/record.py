@@ -16,6 +16,7 @@ from cprtest.downtime.settings import Experiment, Setting
 from cprtest.errors import UsageError
 
 _FORMAT = 1
+_PART = ".part"
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,20 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises UsageError when `path` is no such record."""
+        """Raises UsageError when `path` is no such record, nor the journal of one that is not finished."""
         try:
+            if path.suffix == _PART:
+                return cls._of_journal(path)
             data = json.loads(path.read_text())
             return cls._made(data, data["turns"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} is not a record of scripts/downtime: {error}.") from error
+
+    @classmethod
+    def _of_journal(cls, path: Path) -> Self:
+        """A line that was cut off when the run was killed is left out."""
+        first, *rest = path.read_text().splitlines()
+        return cls._made(json.loads(first), (json.loads(line) for line in rest if line.endswith("}")))
 
     @classmethod
     def _made(cls, head: dict[str, Any], turns: Iterable[dict[str, Any]]) -> Self:
@@ -105,15 +114,14 @@ class Journal:
 
     def __init__(self, path: Path, about: dict[str, Any], experiments: Sequence[Experiment]) -> None:
         self._path = path
-        self._journal = path.with_name(path.name + ".part")
+        self._journal = path.with_name(path.name + _PART)
         self.record = Record(about, list(experiments), [], {})
 
     def resume(self) -> bool:
         """Go on with a journal of the same experiments, if there is one; its machine and seed count."""
         if not self._journal.exists():
             return False
-        first, *rest = self._journal.read_text().splitlines()
-        old = Record._made(json.loads(first), (json.loads(line) for line in rest if line.endswith("}")))
+        old = Record.read(self._journal)
         if old.experiments != self.record.experiments:
             raise UsageError(
                 f"{self._journal} is of another benchmark: finish that, remove it, or give another --json."
