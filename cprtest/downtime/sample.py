@@ -3,7 +3,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -104,15 +103,12 @@ def take(setting: Setting) -> Sample:
     """Measure `setting` once. A hand-over that goes wrong is a sample with an error, and is not repeated."""
     began, load = time.monotonic(), round(os.getloadavg()[0], 1)
     qemu = installed.under_test(setting.qemu)
-    # In memory: what the host's disk is doing is no part of the pause.
-    directory = Run.start().scratch(Path("/dev/shm"))
+    directory = Run.start().scratch()  # the bed's end removes it
     try:
         with TestBed(qemu, qemu, directory, directory) as bed:
             sample = _measured(bed, setting)
     except (CprError, AssertionError, OSError) as error:
         sample = Sample(error=str(error).splitlines()[0])
-    finally:
-        shutil.rmtree(directory)
     sample.load, sample.took = load, round(time.monotonic() - began, 2)
     return sample
 
