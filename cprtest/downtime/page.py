@@ -67,30 +67,33 @@ class Section:
 
 
 class Part(dict[str, Section]):
-    """The sections of one record by name, and what it was recorded on."""
+    """The sections of one lane by name, and what they were recorded on."""
 
-    def __init__(self, record: Record, plots_of: dict[tuple[int, str], str], directory: str) -> None:
-        self.about: dict[str, Any] = record.about
-        self.samples = len(record.turns)
-        self.failed = sum(bool(turn.sample.error) for turn in record.turns)
+    def __init__(self, about: dict[str, Any]) -> None:
+        self.about = about
+        self.samples = self.failed = 0
+
+    def add(self, record: Record, path: Path) -> None:
+        """Take the record's experiments; their plots are drawn beside the page `path`."""
+        where = Path(path.stem, record.about["lane"])
+        drawn = plots.draw(record, path.parent / where)
+        self.samples += len(record.turns)
+        self.failed += sum(bool(turn.sample.error) for turn in record.turns)
         for number, experiment in enumerate(record.experiments):
-            made = {kind: f"{directory}/{name}.svg" for (n, kind), name in plots_of.items() if n == number}
+            made = {kind: f"{where}/{name}.svg" for (n, kind), name in drawn.items() if n == number}
+            if experiment.name in self:
+                raise UsageError(f"Two of the records are of {experiment.name} in the lane {where.name}.")
             self[experiment.name] = Section(record, number, made)
 
 
 def write(records: Sequence[Record], path: Path) -> None:
     """Write the page to `path`, and its plots to a directory beside it that is called like it.
 
-    Raises UsageError for two records of one lane.
+    Raises UsageError for two records of one experiment in one lane.
     """
     parts: dict[str, Part] = {}
     for record in records:
-        where = record.about["lane"]
-        if where in parts:
-            raise UsageError(f"Two of the records are of the lane {where}; a page has one of each.")
-        directory = path.with_suffix("") / where
-        drawn = plots.draw(record, directory)
-        parts[where] = Part(record, drawn, f"{path.stem}/{where}")
+        parts.setdefault(record.about["lane"], Part(record.about)).add(record, path)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # the page is Markdown
