@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is told from noise, and what is not; real samples are in tests/unit/data/noise.json."""
+"""What is told from noise, and what is not."""
 
-import json
 import random
 from pathlib import Path
 
@@ -14,20 +13,7 @@ from cprtest.downtime.sample import Sample
 from cprtest.downtime.settings import Experiment, Setting, growing
 from cprtest.report.about import host
 
-NOISE = json.loads((Path(__file__).parent / "data" / "noise.json").read_text())
 PAIRS = 30
-TRIES = 50
-
-
-def _drawn(seed: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Pairs of one setting against itself, and others that tell the noise, from the real blocks."""
-    blocks = random.Random(seed).sample(NOISE["blocks"], PAIRS)
-    return [(a, b) for a, b, _ in blocks], [(a, again) for a, _, again in blocks]
-
-
-def test_a_setting_against_itself_raises_no_alarm_in_50_tries() -> None:
-    alarms = [seed for seed in range(TRIES) if statistics.compare(*_drawn(seed)).real]
-    assert alarms == []
 
 
 def test_ten_percent_more_are_found_in_quiet_samples() -> None:
