@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from cprtest.downtime import statistics
 from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.record import Record
-from cprtest.downtime.settings import Experiment, Setting
+from cprtest.downtime.settings import Setting
 from cprtest.downtime.statistics import Comparison, Interval
+from cprtest.errors import UsageError
 
 JUDGED = "paused"
 """The figure by which settings are compared: all modes have it, and its parts add up."""
@@ -131,18 +132,21 @@ def axis_points(record: Record, number: int, figure: str) -> list[tuple[float, f
 
 
 def too_slow(record: Record, limit: float, word: str) -> list[str]:
-    """A sentence for each setting whose pause is more than `limit` times that of `word`, beyond the noise."""
+    """A sentence for each setting whose pause is more than `limit` times that of `word`, beyond the noise.
+
+    Raises UsageError when no experiment of the record compares anything with `word`.
+    """
+    compared = [
+        (number, experiment)
+        for number, experiment in enumerate(record.experiments)
+        if not experiment.axis and str(experiment.settings[0]) == word
+    ]
+    if not compared:
+        raise UsageError(f"No experiment of this record begins with {word}: see --against.")
     found = []
-    for number, experiment in enumerate(record.experiments):
-        if experiment.axis or str(experiment.settings[0]) != word:
-            continue
+    for number, experiment in compared:
         for row in rows(record, number):
             if row.against is not None and row.against.real and row.against.ratio.value > limit:
-                said = f"{row.setting}: the pause is {row.verdict()} that of {word}, {limit:g} is allowed"
+                said = f"the pause may be {limit:g} times that of {word}, and is {row.verdict()}"
                 found.append(f"{experiment.name}: {said}.")
     return found
-
-
-def noise_only(experiment: Experiment) -> bool:
-    """Whether an experiment compares a setting with nothing but itself."""
-    return len(experiment.settings) == 2 and experiment.noise is not None
