@@ -147,6 +147,8 @@ def too_slow(record: Record, limit: float, word: str) -> list[str]:
     for number, experiment in compared:
         for row in rows(record, number):
             if row.against is not None and row.against.real and row.against.ratio.value > limit:
-                said = f"the pause may be {limit:g} times that of {word}, and is {row.verdict()}"
+                said = (
+                    f"{row.setting}: the pause may be {limit:g} times that of {word}, and is {row.verdict()}"
+                )
                 found.append(f"{experiment.name}: {said}.")
     return found
