@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from cprtest.errors import CprError
@@ -72,21 +73,17 @@ def _unpack(build: Build, tree: Path, log: Path) -> None:
             run_logged(command, log, f"applying {patch.name}", cwd=tree)
 
 
-def _compile(build: Build, tree: Path, log: Path) -> None:
-    """Configure and compile, with ninja's own count as progress."""
-    environment = {
-        **os.environ,
-        "PATH": f"/usr/lib/ccache:{os.environ['PATH']}",  # Debian's links named gcc and cc that are ccache
-        "CCACHE_DIR": str(cache_dir() / "ccache"),
-        "CCACHE_MAXSIZE": "2G",
-        "LC_ALL": "C.UTF-8",
-        "HOME": str(tree),  # configure probes for tools some of which write there
-    }
-    what, objects = f"QEMU {build.version} {build.flavour}", tree / "b"
-    objects.mkdir()
-    configure = ["../configure", f"--python={VENV}/bin/python", "--prefix=/qemu", *build.arguments]
-    with progress.task(f"{what}: configure"):
-        run_logged(configure, log, f"configuring {what}", environment=environment, cwd=objects)
+def compiled(source: Path, objects: Path, arguments: Sequence[str], what: str, log: Path) -> None:
+    """Configure a source tree for the directory `objects`, unless it is already, and compile QEMU there.
+
+    `what` is built is said with ninja's own count as progress. Raises CprError naming the log.
+    """
+    environment = _environment(objects.parent)
+    if not (objects / "build.ninja").exists():
+        objects.mkdir(exist_ok=True)
+        configure = [str(source / "configure"), f"--python={VENV}/bin/python", "--prefix=/qemu", *arguments]
+        with progress.task(f"{what}: configure"):
+            run_logged(configure, log, f"configuring {what}", environment=environment, cwd=objects)
     with progress.task(f"{what}: compile") as task:
 
         def count(line: str) -> None:
@@ -96,11 +93,28 @@ def _compile(build: Build, tree: Path, log: Path) -> None:
         run_logged(
             ["ninja", *TARGETS], log, f"compiling {what}", environment=environment, cwd=objects, on_line=count
         )
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """That of a build: ccache stands in for the compiler."""
+    return {
+        **os.environ,
+        "PATH": f"/usr/lib/ccache:{os.environ['PATH']}",  # Debian's links named gcc and cc that are ccache
+        "CCACHE_DIR": str(cache_dir() / "ccache"),
+        "CCACHE_MAXSIZE": "2G",
+        "LC_ALL": "C.UTF-8",
+        "HOME": str(home),  # configure probes for tools some of which write there
+    }
+
+
+def _compile(build: Build, tree: Path, log: Path) -> None:
+    objects = tree / "b"
+    compiled(tree, objects, build.arguments, f"QEMU {build.version} {build.flavour}", log)
     # QEMU's configure offers these only with a 32-bit libgcc, which they do not need
     roms = objects / "pc-bios" / "optionrom"
     (roms / "config.mak").touch()
     tools = [f"TOPSRC_DIR={tree}", "CC=gcc", "LD=ld", "OBJCOPY=objcopy", f"PYTHON={VENV}/bin/python"]
-    run_logged(["make", "-C", roms, "all", *tools], log, "making option ROMs", environment=environment)
+    run_logged(["make", "-C", roms, "all", *tools], log, "making option ROMs", environment=_environment(tree))
 
 
 def _install(build: Build, tree: Path, result: Path, log: Path) -> None:
