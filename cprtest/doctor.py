@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cprtest import needs
+from cprtest import manpage, needs
 from cprtest.errors import CprError, NotInstalled, UsageError
 from cprtest.host import hostfile
 from cprtest.host.memory import available_mib
@@ -22,8 +22,7 @@ from cprtest.paths import cache_dir, lane
 from cprtest.provision import installed
 
 _HELP = """
-What this host can run, and one sentence for each thing that is missing. Exit status 0 when at least one lane
-works here, 1 when none does, 2 for a wrong command line.
+What this host can run, and one sentence for each thing that is missing.
 
 --json prints one object; keys are only ever added:
   lane      "here", or "lab" when run inside one
@@ -32,6 +31,14 @@ works here, 1 when none does, 2 for a wrong command line.
   lanes     list of {name, ok, because}: "here" and "lab", whether the lane works, and one sentence
   qemu      null, or {path, version, build_id, modes, features}
 """
+_EPILOG = manpage.sections(
+    exit_status="""
+        0  at least one lane works here
+        1  none does
+        2  wrong command line, or a host file that is wrong
+        """,
+    examples="scripts/doctor --json | jq .lanes",
+)
 _CACHE_MIB = 6144
 _HERE_MIB, _LAB_MIB = 1024, 7168
 """What a lane needs: two QEMUs with small guests; the lab's 6 GiB and the QEMU around them."""
@@ -59,7 +66,7 @@ class Lane:
 def main(words: Sequence[str]) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="scripts/doctor", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/doctor", description=_HELP, epilog=_EPILOG, formatter_class=manpage.Formatter
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--qemu", type=Path, metavar="BIN", help="judge this QEMU, not the reference build")

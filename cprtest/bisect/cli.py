@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from cprtest import paths
+from cprtest import manpage, paths
 from cprtest.bisect import session, tree
 from cprtest.bisect.session import Settings, note
 from cprtest.bisect.tree import Commit, Tree
@@ -18,32 +18,37 @@ from cprtest.errors import CprError, UsageError
 from cprtest.job import suites
 from cprtest.provision.files import digest, locked
 
-_HELP = """
-Find the commit of QEMU that made a test fail.
+_HELP = manpage.description(
+    """
+    Find the commit of QEMU that made a test fail.
 
-Both ends are tried first: TEST must pass at --good and must not at --bad. Then `git bisect run` chooses
-commits between them; each is built (with the arguments of assets/qemu/source.toml; objects of the commit
-before are used again, and ccache) and TEST is run with it:
-  good   TEST passes
-  bad    TEST ends as it did at --bad (FAIL, ERROR, or WARN for a known defect)
-  skip   it cannot be compiled, or TEST ends in another way: nothing is known of that commit
+    Both ends are tried first: TEST must pass at --good and must not at --bad. Then `git bisect run` chooses
+    commits between them; each is built (with the arguments of assets/qemu/source.toml; objects of the
+    commit before are used again, and ccache) and TEST is run with it:
 
-This happens in a git work tree below the cache, so your own files, and a bisection of yours, stay as they
-are.
-"""
-_EPILOG = """
-files:
-  results/bisect-TIME-PID/steps.jsonl   what was seen of each commit
-  results/bisect-TIME-PID/COMMIT/       its build.log, and the evidence of the test
+      good   TEST passes
+      bad    TEST ends as it did at --bad (FAIL, ERROR, or WARN for a known defect)
+      skip   it cannot be compiled, or TEST ends in another way: nothing is known of that commit
 
-exit status:
-  0  one commit was found; the last line names it
-  1  none; or several are left, since those between could not be judged; or the ends are not as was said
-  2  wrong command line
-
-example:
-  scripts/bisect --good v10.2.0 --bad master --tree ~/qemu Ordering.test_source_stops_before_handover
-"""
+    This happens in a git work tree below the cache, so your own files, and a bisection of yours, stay as
+    they are.
+    """
+)
+_EPILOG = manpage.sections(
+    files="""
+        results/bisect-TIME-PID/steps.jsonl   what was seen of each commit
+        results/bisect-TIME-PID/COMMIT/       its build.log, and the evidence of the test
+        """,
+    exit_status="""
+        0    one commit was found; the last line names it
+        1    none; or several are left, since those between could not be judged; or the ends are not as was
+        said 2    wrong command line
+        130  interrupted
+        """,
+    examples="""
+        scripts/bisect --good v10.2.0 --bad master --tree ~/qemu Ordering.test_source_stops_before_handover
+        """,
+)
 
 
 def main(words: Sequence[str]) -> int:
@@ -52,7 +57,7 @@ def main(words: Sequence[str]) -> int:
         prog="scripts/bisect",
         description=_HELP,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=manpage.Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("test", metavar="TEST", help="FILE:Class.method, or Class.method if that is unique")

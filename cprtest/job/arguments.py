@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from cprtest import manpage
 from cprtest.errors import UsageError
 from cprtest.job import suites
 from cprtest.machine.features import features
@@ -14,6 +15,26 @@ from cprtest.provision.qemu_source import build_of, named
 LANES = ("auto", "here", "lab")
 EXPLORE = ("hours", "seed", "plan")
 """Options that are Avocado parameters of the tests that explore."""
+
+_EPILOG = manpage.sections(
+    files="""
+        DIR/report/index.html   the report, one file that can be mailed
+        DIR/results.json        all results (docs/results.md); results.xml is JUnit, results.tap is TAP
+        DIR/here, DIR/lab-N     the evidence of each test
+        results/latest          the last run without --results
+        """,
+    exit_status="""
+        0  at least one test ran, nothing failed, erred or was interrupted, and the run itself had no problem
+        1  otherwise; the last line of output has the counts
+        2  wrong command line
+        """,
+    examples="""
+        scripts/run
+        scripts/run full --qemu ~/qemu/build/qemu-system-x86_64 --against results/last-week
+        scripts/run --qemu /usr/bin/old-qemu --target-qemu ~/qemu/build/qemu-system-x86_64
+        scripts/run -- --filter-by-tags=smoke        (what follows -- is passed on to `avocado run`)
+        """,
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +95,8 @@ def parse(words: list[str]) -> Arguments:
         "[--results DIR] [--against DIR] [--hours N] [--seed S] [--plan TEXT] [-- AVOCADO ARGS]\n"
         "       scripts/run [SUITE] --list [--json]",
         description="Set up what is missing, run a suite, write the report.",
-        epilog="What follows -- is passed on to `avocado run`. Exit status: 0 when at least one test ran "
-        "and none failed, 2 for a wrong command line, 1 otherwise.",
+        epilog=_EPILOG,
+        formatter_class=manpage.Formatter,
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -10,12 +10,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cprtest import paths
+from cprtest import manpage, paths
 from cprtest.errors import CprError, UsageError
 from cprtest.lab.launch import Command, Settings, run, started, writer
 
 LAB_DIED = 125
 """Exit status when the lab failed, with a message; without one it is the command's own."""
+
+
+_EPILOG = manpage.sections(
+    options_of_each="see scripts/lab run --help",
+    files="CACHE/lab/consoles     the lab's own console, of those that failed",
+    exit_status=f"""
+        {LAB_DIED}     the lab itself failed, with a message
+        2       wrong command line
+        130     interrupted
+        other   that of the command
+        """,
+    examples="""
+        scripts/lab run uname -r
+        scripts/lab shell
+        echo 'dmesg | tail' | scripts/lab shell
+        """,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="scripts/lab",
         description="A throw-away VM on this host's files with KVM, vhost, VFIO and devices to pass through. "
         "CHECKOUT/results and the cache can be written there; the rest is read-only or goes with the lab.",
+        epilog=_EPILOG,
+        formatter_class=manpage.Formatter,
     )
     commands = parser.add_subparsers(dest="action", required=True)
     passed_on = f"run a command; its exit status is passed on; {LAB_DIED}: the lab itself failed"

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cprtest import paths
+from cprtest import manpage, paths
 from cprtest.errors import CprError, UsageError
 from cprtest.host.runs import Run
 from cprtest.job.prctl import set_subreaper
@@ -22,13 +22,30 @@ from cprtest.mutants.trial import LANES, Settings, Trial
 from cprtest.mutants.verdicts import Book, Checked, Verdict
 from cprtest.provision.qemu_source import build_of
 
+_EPILOG = manpage.sections(
+    files="results/mutants        what is known so far, and the evidence of every trial",
+    exit_status="""
+        0  the reference is clean and every mutant was killed
+        1  otherwise; the last line of output has the counts
+        2  wrong command line
+        """,
+    examples="scripts/mutants --only stop-slow acquire-slow --lane here",
+)
+
 
 def main(words: Sequence[str]) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="scripts/mutants",
-        description="Run the tests that fit against each mutant of QEMU. Goes on where it was stopped.",
-        epilog="Exit status: 0 when the reference is clean and every mutant was killed, 1 otherwise.",
+        description=manpage.description(
+            """
+            Break the reference QEMU in one place after the other, run the tests that fit against each
+            mutant, and see which test notices. A mutant is killed when a test fails and blames the right
+            phase. Goes on where it was stopped.
+            """
+        ),
+        epilog=_EPILOG,
+        formatter_class=manpage.Formatter,
     )
     parser.add_argument("--list", action="store_true", help="list the mutants")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from cprtest import manpage
 from cprtest.errors import CprError, NotInstalled, UsageError
 from cprtest.paths import CHECKOUT, VENV, cache_dir
 from cprtest.provision import installed, packages, processes, programs, progress, venv
@@ -21,6 +22,28 @@ from cprtest.provision.files import locked, write_record
 from cprtest.provision.qemu_source import DEFAULT, FLAVOURS, LAB, build_of
 
 LOCK = "setup"
+
+_STATUS = """
+    0    all is there
+    1    something could not be fetched or built; one sentence says what, and names the log
+    2    wrong command line
+    130  interrupted
+    """
+_SETUP = manpage.sections(
+    files="""
+        .venv                                     Python packages, of assets/requirements.txt
+        ${XDG_CACHE_HOME:-~/.cache}/qemu-cpr      all else; logs/ has what the builds said
+        """,
+    exit_status=_STATUS,
+)
+_BUILD = manpage.sections(
+    files="""
+        CACHE/qemu/FLAVOUR-VERSION-HASH           bin/qemu-system-x86_64, bin/qemu-img, share/qemu
+        CACHE/logs/build-qemu-FLAVOUR.log         what the build said
+        """,
+    exit_status=_STATUS,
+    examples="qemu=$(scripts/build-qemu stock) && scripts/run --qemu $qemu",
+)
 
 
 def nothing_to_do(flavours: Sequence[str] = (LAB, DEFAULT)) -> bool:
@@ -130,15 +153,31 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts", description="Make everything ready that tests need.")
     commands = parser.add_subparsers(dest="command", required=True)
     setup = commands.add_parser(
-        "setup", prog="scripts/setup", help="fetch and build what is missing; does nothing if all is there"
+        "setup",
+        prog="scripts/setup",
+        formatter_class=manpage.Formatter,
+        description=manpage.description(
+            """
+            Fetch and build what is missing: Debian packages of the host (needs root or sudo, once), the
+            venv, the kernel and the guest's image, QEMU as it is and with our series. Does nothing if all
+            is there. Interrupted, it goes on where it was.
+            """
+        ),
+        epilog=_SETUP,
     )
     setup.add_argument(
         "--refresh", action="store_true", help="look for a newer kernel and newer packages of the guest"
     )
     build = commands.add_parser(
-        "build-qemu", prog="scripts/build-qemu", help="build one flavour of QEMU; its path is the last line"
+        "build-qemu",
+        prog="scripts/build-qemu",
+        formatter_class=manpage.Formatter,
+        description="Build one flavour of QEMU from the pinned source; its path is the last line of output.",
+        epilog=_BUILD,
     )
-    build.add_argument("flavour", choices=FLAVOURS)
+    build.add_argument(
+        "flavour", choices=FLAVOURS, help="as it is; with our series; with faults to switch on"
+    )
     options = parser.parse_args(arguments)
 
     def action() -> int:

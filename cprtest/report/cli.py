@@ -8,33 +8,35 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from cprtest import manpage
 from cprtest.errors import UsageError
 from cprtest.report import compare, machines
 from cprtest.report.write import REPORT, write
 
-_HELP = """
-Make one report of the results of several machines.
+_HELP = manpage.description(
+    """
+    Make one report of the results of several machines.
 
-Name the directory (`scripts/run --results DIR`) of every machine that was to run, also of one from which
-nothing came: a machine that is missing, or whose run was killed half way, is shown as such and makes the
-merged result a failure. What had ended by then is read from the journals in its directory. One directory
-alone is fine, too: its report is written anew.
-"""
-_EPILOG = """
-files:
-  OUTPUT/results.json, results.xml, results.tap, report/index.html
-                 as of a run (docs/results.md); `machines` says what came from where. Evidence is embedded
-                 in the report as far as there is room, and stays where it is: links lead to the machines'
-                 own directories.
-
-exit status:
-  0  every machine's run came to its end, at least one test ran, and nothing failed
-  1  otherwise
-  2  wrong command line, or nothing to merge
-
-example:
-  scripts/merge results/host-a results/host-b --output results/all --against results/last-week
-"""
+    Name the directory (`scripts/run --results DIR`) of every machine that was to run, also of one from
+    which nothing came: a machine that is missing, or whose run was killed half way, is shown as such and
+    makes the merged result a failure. What had ended by then is read from the journals in its directory.
+    One directory alone is fine, too: its report is written anew.
+    """
+)
+_EPILOG = manpage.sections(
+    files="""
+        DIR/results.json, results.xml, results.tap, report/index.html
+            as of a run (docs/results.md); `machines` says what came from where. Evidence is embedded in the
+            report as far as there is room, and stays where it is: links lead to the machines' own
+            directories.
+        """,
+    exit_status="""
+        0  every machine's run came to its end, at least one test ran, and nothing failed
+        1  otherwise
+        2  wrong command line, or nothing to merge
+        """,
+    examples="scripts/merge results/host-a results/host-b --output results/all --against results/last-week",
+)
 
 
 def main(words: Sequence[str]) -> int:
@@ -43,7 +45,7 @@ def main(words: Sequence[str]) -> int:
         prog="scripts/merge",
         description=_HELP,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=manpage.Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results of one machine")
