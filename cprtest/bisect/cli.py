@@ -148,7 +148,7 @@ def _explained(settings: Settings, mine: Tree, left: list[Commit]) -> int:
 
 def named(word: str) -> str:
     """The full name of a test that the user called `word`. Raises UsageError."""
-    known = list(dict.fromkeys(name for suite in suites.SUITES for name in suites.members(suite)))
+    known = [name for name, _ in suites.everything()]
     found = [name for name in known if word in (name, name.partition(":")[2])]
     if len(found) == 1:
         return found[0]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The suites of `scripts/run`: which Avocado tags make up each. Standard library only, but for members()."""
 
+import functools
+
 from cprtest import paths
 from cprtest.errors import UsageError
 
@@ -41,12 +43,18 @@ def members(suite: str) -> list[str]:
 
     Read from the sources, as Avocado's resolver does, so that an empty suite is seen before anything runs.
     """
+    wanted = set(tags_of(suite))
+    return [name for name, tags in everything() if wanted & tags]
+
+
+@functools.cache
+def everything() -> tuple[tuple[str, frozenset[str]], ...]:
+    """Name and tags of every functional test. Needs the venv, and seconds: Avocado reads slowly."""
     from avocado.core.safeloader.core import find_avocado_tests  # noqa: PLC0415 - not there before set-up
 
-    wanted = set(tags_of(suite))
-    names = []
+    found = []
     for path in sorted((paths.CHECKOUT / TESTS).rglob("*.py")):
         for owner, methods in find_avocado_tests(str(path))[0].items():
             file = path.relative_to(paths.CHECKOUT)
-            names += [f"{file}:{owner}.{method}" for method, tags, _ in methods if wanted & set(tags)]
-    return names
+            found += [(f"{file}:{owner}.{method}", frozenset(tags)) for method, tags, _ in methods]
+    return tuple(found)
