@@ -3,15 +3,18 @@
 
 import dataclasses
 import functools
+import itertools
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cprtest import paths
+from cprtest.job import listing
 from cprtest.job.suites import SUITES
 from cprtest.provision.qemu_source import mutants
 from cprtest.report.model import STATUSES, Machine, Result, Results
@@ -129,6 +132,25 @@ def test_every_script_has_a_man_page(script: str) -> None:
     assert re.search(
         r"^\| `.*scripts/" + script + r"\b", (paths.CHECKOUT / "README.md").read_text(), re.MULTILINE
     )
+
+
+def test_the_test_of_writing_tests_md_is_one(tmp_path: Path) -> None:
+    text = (paths.CHECKOUT / "docs" / "writing-tests.md").read_text()
+    lines = text[text.index("# SPDX") :].splitlines()
+    block = [
+        line.removeprefix("       ")
+        for line in itertools.takewhile(lambda x: x[:3] in ("# S", "   ", ""), lines)
+    ]
+    code = "\n".join(itertools.takewhile(lambda line: not line.startswith("   and run"), block))
+    file = tmp_path / "example.py"
+    file.write_text(code + "\n")
+    (entry,) = listing.entries([f"{file}:Programs.test_program_goes_on"])
+    assert entry.needs == ("qemu:cpr-transfer",)
+    assert entry.promise == "A program that was started before the hand-over runs on after it."
+    linted = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "-q", file], check=False, cwd=paths.CHECKOUT
+    )
+    assert linted.returncode == 0
 
 
 def table(heading: str) -> set[str]:
