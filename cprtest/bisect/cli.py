@@ -5,6 +5,7 @@ import argparse
 import dataclasses
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -72,6 +73,9 @@ def main(words: Sequence[str]) -> int:
         help="where TEST runs (default: here, the lab if it cannot run here)",
     )
     asked = parser.parse_args(words)
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ends as Ctrl-C does, without leaving a work tree
     try:
         return _bisect(asked)
     except UsageError as error:

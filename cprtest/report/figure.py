@@ -27,8 +27,9 @@ def picture(path: Path) -> Markup:
 
 
 def pictures(directory: Path) -> list[Path]:
-    """The picture files in a directory, by name; none if it is not there."""
-    return sorted(path for path in directory.glob("*") if path.suffix in _TYPES)
+    """The picture files in a directory, by name, of two with one name the SVG; none if it is not there."""
+    found = {path.stem: path for kind in (".png", ".svg") for path in directory.glob(f"*{kind}")}
+    return [found[stem] for stem in sorted(found)]
 
 
 def _image(kind: str, data: bytes, alternative: str) -> Markup:

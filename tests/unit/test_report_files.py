@@ -181,6 +181,16 @@ def test_evidence_that_cannot_be_read_is_mentioned(tmp_path: Path) -> None:
     assert "timeline.json cannot be read" in unpacked(text, "e1")["transfers"][0]["unreadable"][0]
 
 
+def test_plots_of_downtime_are_part_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "downtime").mkdir()
+    for name in ("modes.svg", "modes.png", "memory-growth.png", "record.json"):
+        (tmp_path / "downtime" / name).write_text("a drawing")
+    text = html.render(run(Result("t.py:T.a", "PASS", "here")), tmp_path)
+    assert text.count('<div class="plots">') == 2
+    assert 'alt="memory growth"' in text
+    assert "image/svg+xml" in text
+
+
 def test_a_failing_renderer_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> str:
         raise RuntimeError("no ink")
