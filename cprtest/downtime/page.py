@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The page of record, docs/downtime.md: made from records, so that no number on it was typed by hand."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from cprtest.downtime.statistics import Interval
 from cprtest.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass
 class Section:
     """An experiment of one record, as the page's template takes it."""
 
@@ -32,7 +33,7 @@ class Section:
     def question(self) -> str:
         return self.record.experiments[self.number].question
 
-    @property
+    @functools.cached_property
     def rows(self) -> list[judge.Row]:
         return judge.rows(self.record, self.number)
 

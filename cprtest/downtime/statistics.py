@@ -4,6 +4,9 @@
 Two settings are compared by the ratios within blocks: what slows the machine down for a minute slows both.
 """
 
+import functools
+import math
+import statistics as plain
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +17,8 @@ CONFIDENCE = 0.95
 ALPHA = 0.01
 """A difference whose p is below this is significant."""
 
-_RESAMPLES = 4999
+_RESAMPLES = 1999
+_PERMUTATIONS = 4999
 _FEWEST = 6
 """Pairs; of fewer no p below ALPHA can come (2 / 2**6 is larger), so nothing is ever reported of them."""
 
@@ -52,19 +56,18 @@ class Comparison:
 
 def median(samples: Sequence[float]) -> Interval:
     """The median and its interval (percentile bootstrap)."""
-    data = np.asarray(samples, float)
-    return Interval(float(np.median(data)), *_bootstrapped(data))
+    return _median(samples)
 
 
 def compare(pairs: Pairs, noise: Pairs) -> Comparison:
     """Second against first of each pair. noise: pairs of one setting against itself, from the same blocks."""
-    logs = _log_ratios(pairs)
+    logs = log_ratios(pairs)
     differences = _differences(pairs)
-    low, high = np.exp(_bootstrapped(logs))
+    ratio = _median(logs)
     return Comparison(
-        Interval(float(np.exp(np.median(logs))), float(low), float(high)),
-        Interval(float(np.median(differences)), *_bootstrapped(differences)),
-        _p(logs),
+        Interval(*(math.exp(one) for one in (ratio.value, ratio.low, ratio.high))),
+        _median(differences),
+        _p(tuple(logs)),
         len(pairs),
         floor(noise),
     )
@@ -74,8 +77,8 @@ def floor(noise: Pairs) -> float:
     """How far from 1 the ratio of a setting to itself may be: the far end of its interval, less 1."""
     if len(noise) < _FEWEST:
         return 0.0
-    low, high = _bootstrapped(_log_ratios(noise))
-    return float(np.exp(max(abs(low), abs(high))) - 1)
+    itself = _median(log_ratios(noise))
+    return math.exp(max(abs(itself.low), abs(itself.high))) - 1
 
 
 def grown(phases: Mapping[str, Pairs], noise: Mapping[str, Pairs]) -> list[tuple[str, Interval]]:
@@ -86,14 +89,14 @@ def grown(phases: Mapping[str, Pairs], noise: Mapping[str, Pairs]) -> list[tuple
     """
     names = [name for name, pairs in phases.items() if len(pairs) >= _FEWEST]
     changed = {name: _differences(phases[name]) for name in names}
-    by_p = sorted((_p(changed[name]), name) for name in names)
+    by_p = sorted((_p(tuple(changed[name])), name) for name in names)
     found = []
     for rank, (p, name) in enumerate(by_p):
         if p * (len(by_p) - rank) >= ALPHA:
             break
-        change = Interval(float(np.median(changed[name])), *_bootstrapped(changed[name]))
-        by_itself = _bootstrapped(_differences(noise[name])) if noise.get(name) else (0.0, 0.0)
-        if abs(change.value) > max(map(abs, by_itself)):
+        change = _median(changed[name])
+        itself = _median(_differences(noise[name])) if noise.get(name) else Interval(0, 0, 0)
+        if abs(change.value) > max(abs(itself.low), abs(itself.high)):
             found.append((name, change))
     return sorted(found, key=lambda one: -abs(one[1].value))
 
@@ -113,7 +116,7 @@ def apart(old: Sequence[float], new: Sequence[float]) -> float:
         (np.asarray(old, float), np.asarray(new, float)),
         lambda a, b, axis: np.median(b, axis=axis) - np.median(a, axis=axis),
         vectorized=True,
-        n_resamples=_RESAMPLES,
+        n_resamples=_PERMUTATIONS,
         rng=_generator(),
     )
     return float(test.pvalue)
@@ -121,27 +124,29 @@ def apart(old: Sequence[float], new: Sequence[float]) -> float:
 
 def log_ratios(pairs: Pairs) -> list[float]:
     """log(second / first) of each pair."""
-    return [float(value) for value in _log_ratios(pairs)]
+    return [math.log(b / a) for a, b in pairs]
 
 
-def _differences(pairs: Pairs) -> np.ndarray:
-    return np.array([b - a for a, b in pairs])
+def _differences(pairs: Pairs) -> list[float]:
+    return [b - a for a, b in pairs]
 
 
-def _log_ratios(pairs: Pairs) -> np.ndarray:
-    return np.log([b / a for a, b in pairs])
+def _median(samples: Sequence[float]) -> Interval:
+    return Interval(plain.median(samples), *_bootstrapped(tuple(samples)))
 
 
-def _p(changes: np.ndarray) -> float:
+# A page asks the same of the same samples many times, and each answer takes a tenth of a second.
+@functools.cache
+def _p(changes: tuple[float, ...]) -> float:
     """p that the changes are as likely up as down: pairs are swapped, which changes signs."""
     if len(changes) < _FEWEST:
         return 1.0
     test = stats.permutation_test(
-        (changes, np.zeros_like(changes)),
+        (changes, np.zeros(len(changes))),
         lambda a, b, axis: _centre(a - b, axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=_RESAMPLES,
+        n_resamples=_PERMUTATIONS,
         rng=_generator(),
     )
     return float(test.pvalue)
@@ -152,10 +157,11 @@ def _centre(changes: np.ndarray, axis: int) -> np.ndarray:
     return stats.trim_mean(changes, 0.2, axis=axis)  # type: ignore[no-any-return]
 
 
-def _bootstrapped(data: np.ndarray) -> tuple[float, float]:
+@functools.cache
+def _bootstrapped(data: tuple[float, ...]) -> tuple[float, float]:
     """The interval of the median of `data`."""
-    if len(data) < 2 or np.all(data == data[0]):
-        return float(data.min()), float(data.max())
+    if len(set(data)) < 2:
+        return data[0], data[0]
     made = stats.bootstrap(
         (data,),
         np.median,
