@@ -26,7 +26,9 @@ def test_ten_percent_more_are_found_in_quiet_samples() -> None:
 
 
 def test_few_pairs_prove_nothing() -> None:
-    assert not statistics.compare([(1.0, 2.0)] * 5, [(1.0, 1.0)] * 5).real
+    pairs = [(1.0, 2.0 + n / 100) for n in range(8)]
+    assert statistics.compare(pairs, []).real
+    assert not statistics.compare(pairs[:7], []).real
 
 
 def test_the_phase_that_grew_is_named_and_no_other() -> None:
