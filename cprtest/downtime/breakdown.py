@@ -21,12 +21,14 @@ def breakdown(phases: Mapping[str, Span]) -> dict[str, int]:
     """ns of each phase in the pause, from the beginning of stop to the end of resume; {} without these two.
 
     An instant is of the phase that began last among those that go on; where none does (QEMU is on its way to
-    the next trace point) of the one that ended last. So with a late stop, what went before it counts nothing.
+    the next trace point) of the one that ended last. What began before the stop is over, whatever its end is
+    taken from (a late stop waits for the target's devices), but for the stream of a live migration.
     """
     if "stop" not in phases or "resume" not in phases:
         return {}
     start, end = phases["stop"].start, phases["resume"].end
-    spans = {name: phases[name] for name in PARTS if name in phases}
+    begun = {name: phases[name] for name in PARTS if name in phases}
+    spans = {name: span for name, span in begun.items() if span.start >= start or name == "stream"}
     edges = {edge for span in spans.values() for edge in (span.start, span.end) if start < edge < end}
     cuts = sorted({start, end} | edges)
     parts: dict[str, int] = {}

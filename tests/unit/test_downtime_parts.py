@@ -82,8 +82,8 @@ def test_an_early_stop_is_divided_into_its_phases() -> None:
 def test_of_a_late_stop_only_what_is_in_the_pause_counts() -> None:
     phases = {
         "handover": Span(10, 20),
-        "acquire": Span(20, 80),
-        "setup": Span(80, 100),
+        "acquire": Span(20, 108),
+        "setup": Span(80, 106),
         "stop": Span(100, 105),
         "stream": Span(110, 120),
         "resume": Span(121, 122),
