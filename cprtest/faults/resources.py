@@ -15,15 +15,22 @@ if TYPE_CHECKING:
     from cprtest.transfer import Transfer
 
 
+_STANDARD = 3
+"""Input, output and error are never closed: with this limit there is no number left."""
+
+
 class FewDescriptors(Fault):
-    """The source may open only `spare` files more while it hands its guest over."""
+    """The source may open only `spare` files more while it hands its guest over, or none at all (None).
+
+    One more or less: it may close one meanwhile.
+    """
 
     breaks = "the source's limit of open files"
     phase = "handover"
     side = "source"
 
-    def __init__(self, spare: int) -> None:
-        self.name = f"source-nofile-{spare}-spare"
+    def __init__(self, spare: int | None) -> None:
+        self.name = f"source-nofile-{'no' if spare is None else spare}-spare"
         self._spare = spare
         self._before: tuple[int, int] | None = None
 
@@ -32,7 +39,7 @@ class FewDescriptors(Fault):
         pid = transfer.source.pid
         used = procfs.files(pid)
         free = (number for number in itertools.count() if number not in used)
-        limit = next(itertools.islice(free, self._spare, None))
+        limit = _STANDARD if self._spare is None else next(itertools.islice(free, self._spare, None))
         self._before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, self._before[1]))
         self.struck(f"the source had {len(used)} files open, and a limit of {limit}")

@@ -26,8 +26,8 @@ class Host(FaultTest):
         """A source that may open no file more gives up and says why, and goes on running (C-37)."""
         self.strike(
             [
-                Case(FewDescriptors(0), TOO_MANY),
-                *(Case(FewDescriptors(spare), EITHER) for spare in (1, 2, 3, 4, 6, 8)),
+                Case(FewDescriptors(None), TOO_MANY),
+                *(Case(FewDescriptors(spare), EITHER) for spare in (0, 1, 2, 3, 4, 6, 8)),
             ]
         )
 
