@@ -76,7 +76,10 @@ class Yank(Action):
 
 
 class Capability(Fault):
-    """The source is set to a capability of migrations that the target is not set to."""
+    """The source is set to a capability that the target is not set to; when it has failed the target ends.
+
+    (A source with multifd waits for a target that knows nothing of it, until that one has ended.)
+    """
 
     phase = "stream"
     side = "source"
@@ -93,7 +96,12 @@ class Capability(Fault):
     def ready(self, transfer: Transfer) -> None:
         """Set it."""
         self._set(transfer, True)
-        self.struck(f"the source accepted {self._capability}")
+        self._seen = len(transfer.source.qmp.events)
+
+    def strike(self, transfer: Transfer) -> None:
+        """Wait for the failure, and end the target."""
+        transfer.source.qmp.wait_any("MIGRATION", "status", ["failed"], 20, self._seen)
+        self.struck(f"the source failed with {self._capability}; the target ended, {transfer.target.kill()}")
 
     def undo(self, transfer: Transfer) -> None:
         """Take it back."""
