@@ -49,8 +49,10 @@ class GuestState(FaultTest):
 
     def test_suspended(self):
         """A guest that sleeps (ACPI S3) before a transfer that fails sleeps after it, and can be woken."""
-        faults = [MainRefused(), cpr.Cut(0), main.Cut(100_000), At(Streaming(), Killed("target"))]
-        self.strike([Case(fault, before=Guest.suspend, after=self.still_suspended) for fault in faults])
+        faults = [MainRefused(), cpr.Cut(0), main.Cut(50_000), At(Acquired(), Killed("target"))]
+        for fault in faults:  # each with a guest of its own, that never slept before
+            case = Case(fault, before=Guest.suspend, after=self.still_suspended)
+            self.strike([case], self.campaign(disk=None))
 
     @needs("tun", "netns")
     def test_reconfiguring(self):
