@@ -73,10 +73,11 @@ def _trace_and_kernel(events: Sequence[Event]) -> list[str]:
                 if e.observer == "tracefs" and (e.actor, e.name, e.ok) == (said.actor, call, True)
                 and e.data["fd"] == fd and _in_order(e, said)
             ]  # fmt: skip
-            # vhost-vsock is given up by closing it, which frees its descriptor for the new one.
+            # vhost-vsock is given up by closing it, which frees its descriptor for the new one; so is a
+            # vhost-net that could not be taken back from an earlier target.
             by_closing = [
                 e for e in events
-                if e.name == "CLOSE" and e.data["kind"] == "vhost-vsock" and _in_order(e, said)
+                if e.name == "CLOSE" and e.data["kind"].startswith("vhost-") and _in_order(e, said)
             ]  # fmt: skip
             faked = [
                 e for e in events
