@@ -6,6 +6,7 @@ The relays hold the channels; both QEMUs are where they are because they wait fo
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from cprtest.faults.fault import Fault
@@ -156,8 +157,9 @@ class At(Fault):
     def strike(self, transfer: Transfer) -> None:
         """Wait for the station, act, and let the transfer go."""
         self._station.wait()
+        begun = time.monotonic_ns()  # a cancellation is rolled back before it is answered
         done = self._action.act(transfer, self._station)
-        self.struck(f"{self._station.where}; {done}")
+        self.struck(f"{self._station.where}; {done}", begun)
         self._station.release()
         self._action.released(transfer)
 
