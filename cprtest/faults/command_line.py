@@ -122,6 +122,11 @@ def option(*words: str) -> Callable[[TargetPlan], None]:
     return lambda plan: plan.extra.extend(words)
 
 
+def starved(plan: TargetPlan) -> None:
+    """A CPU only when nobody else wants it (SCHED_IDLE, sched(7))."""
+    plan.prefix.extend(["chrt", "--idle", "0"])
+
+
 def limit(resource: str, value: int) -> Callable[[TargetPlan], None]:
     """A resource limit, as prlimit(1) calls it: nofile (descriptors), as (bytes of address space), fsize."""
     return lambda plan: plan.prefix.extend(["prlimit", f"--{resource}={value}:{value}", "--"])

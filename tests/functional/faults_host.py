@@ -3,8 +3,8 @@
 
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
+from cprtest.faults.command_line import OtherTarget, starved
 from cprtest.faults.host import InterfaceDeleted, LinkDown
-from cprtest.faults.resources import FewDescriptors, starved
 from cprtest.faults.stations import Acquired, At, Handover, Streaming
 from cprtest.faulttest import FaultTest
 from cprtest.needs import needs
@@ -12,8 +12,6 @@ from cprtest.test import Tap
 from cprtest.workloads import echo
 
 COMPLETED = Expected("completed", ("completed",))
-EITHER = Expected("either", ("failed", "completed"))
-TOO_MANY = Expected(error="Too many open files")
 
 
 @needs("qemu:cpr-transfer")
@@ -22,18 +20,9 @@ class Host(FaultTest):
     :avocado: tags=full
     """
 
-    def test_few_descriptors(self):
-        """A source that may open no file more gives up and says why, and goes on running (C-37)."""
-        self.strike(
-            [
-                Case(FewDescriptors(None), TOO_MANY),
-                *(Case(FewDescriptors(spare), EITHER) for spare in (0, 1, 2, 3, 4, 6, 8)),
-            ]
-        )
-
     def test_starved_target(self):
         """A target that gets a CPU only when nobody else wants it takes its time, and takes over."""
-        self.strike([Case(starved(), COMPLETED)])
+        self.strike([Case(OtherTarget("starved", starved), COMPLETED)])
 
     @needs("tun", "netns")
     def test_link_down(self):
