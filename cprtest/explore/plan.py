@@ -34,7 +34,7 @@ _EARLY = (Handover, Acquired, Streaming)
 
 @dataclass(frozen=True)
 class Lengths:
-    """Bytes of both channels in a transfer of the plan's guest without a fault."""
+    """Bytes in a transfer of the plan's guest without a fault: of device state, and of cpr state."""
 
     main: int
     cpr: int
