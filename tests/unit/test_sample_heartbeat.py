@@ -85,8 +85,8 @@ def test_a_counter_that_goes_back_is_noticed(memory: Memory) -> None:
 def test_it_does_not_outlive_the_one_who_started_it() -> None:
     start = (
         "import os, subprocess, sys; fd = os.memfd_create('guest'); os.ftruncate(fd, 4096);"
-        "p = subprocess.Popen([sys.argv[1], str(fd), '0', '1', '50000'], pass_fds=[fd]); print(p.pid)\n"
-        "while open(f'/proc/{p.pid}/stat').read().split()[2] != 'S': pass"
+        "argv = [sys.argv[1], str(fd), '0', '1', '50000'];"
+        "print(subprocess.Popen(argv, pass_fds=[fd], stdout=subprocess.PIPE).pid)"
     )
     argv = ["python3", "-c", start, str(host_program("sample-heartbeat"))]
     pid = int(subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout)
