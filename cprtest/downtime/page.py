@@ -2,7 +2,7 @@
 """The page of record, docs/downtime.md: made from records, so that no number on it was typed by hand."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def write(records: Sequence[Record], path: Path) -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(ms=milliseconds, around=around, label=label)
+    environment.filters.update(ms=milliseconds, around=around, label=label, cells=cells, step=step)
     path.write_text(environment.get_template("page.md.j2").render(parts=parts))
 
 
@@ -119,6 +119,17 @@ def around(interval: Interval | None) -> str:
     if interval is None:
         return ""
     return f"{milliseconds(interval)} ({milliseconds(interval.low)} to {milliseconds(interval.high)})"
+
+
+def cells(found: Mapping[str, Interval], names: Sequence[str], intervals: bool = False) -> str:
+    """What is found under these names, as cells of a table."""
+    show = around if intervals else milliseconds
+    return " | ".join(show(found.get(name)) for name in names)
+
+
+def step(name: str) -> str:
+    """The name of a phase, or of a step of acquire, which is set apart."""
+    return f"*{name}*" if name in STEPS else name
 
 
 def label(setting: Setting) -> str:
