@@ -103,6 +103,8 @@ def grown(phases: Mapping[str, Pairs], noise: Mapping[str, Pairs]) -> list[tuple
 def slope(points: Sequence[tuple[float, float]]) -> tuple[Interval, float]:
     """What y grows by with x, with its interval, and y at x = 0 (Theil and Sen: the median of all slopes)."""
     x, y = (np.array(values, float) for values in zip(*points, strict=True))
+    if len(set(y)) == 1:
+        return Interval(0.0, 0.0, 0.0), float(y[0])
     fitted = stats.theilslopes(y, x, alpha=CONFIDENCE)
     return Interval(float(fitted.slope), float(fitted.low_slope), float(fitted.high_slope)), float(
         fitted.intercept

@@ -51,6 +51,10 @@ def test_the_slope_is_found_among_wild_samples() -> None:
     assert 2.5 < slope.low < slope.value < slope.high < 3.5 and 45 < base < 55
 
 
+def test_what_never_changes_has_no_slope() -> None:
+    assert statistics.slope([(1, 7.0), (2, 7.0), (2, 7.0)]) == (statistics.Interval(0, 0, 0), 7.0)
+
+
 def _record(pauses: list[float], experiment: Experiment, seed: int = 1, blocks: int = 20) -> Record:
     """A record in which setting n has the pause pauses[n], in ms, and each block its own speed."""
     chance = random.Random(seed)
