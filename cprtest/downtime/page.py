@@ -11,6 +11,7 @@ import jinja2
 
 from cprtest.downtime import judge, plots, table
 from cprtest.downtime.breakdown import PARTS, STEPS
+from cprtest.downtime.plans import IDEAS
 from cprtest.downtime.record import Record
 from cprtest.downtime.settings import Setting, parsed
 from cprtest.downtime.statistics import Interval
@@ -104,7 +105,11 @@ def write(records: Sequence[Record], path: Path) -> None:
         keep_trailing_newline=True,
     )
     environment.filters.update(ms=milliseconds, around=around, label=label, cells=cells, step=step)
-    path.write_text(environment.get_template("page.md.j2").render(parts=parts))
+    missing = [
+        idea.question for name, idea in IDEAS.items() if not any(name in part for part in parts.values())
+    ]
+    template = environment.get_template("page.md.j2")
+    path.write_text(template.render(parts=parts, missing=missing))
 
 
 def milliseconds(value: float | Interval | None) -> str:
