@@ -45,8 +45,9 @@ class Row:
         return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times{where}"
 
     def named_phases(self) -> str:
-        """The phases that changed, what changed most first."""
-        return ", ".join(f"{name} {change.value:+.1f} ms" for name, change in self.grown[:3])
+        """The phases, and steps of acquire, that changed, what changed most first."""
+        named = ((f"acquire ({name})" if name in STEPS else name, change) for name, change in self.grown[:3])
+        return ", ".join(f"{name} {change.value:+.1f} ms" for name, change in named)
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ def against(record: Record, number: int, index: int, figure: str = JUDGED) -> Co
 
 
 def grown(record: Record, number: int, index: int) -> list[tuple[str, Interval]]:
-    """The phases in which a setting differs from the first one."""
+    """The phases, and the steps of acquire, in which a setting differs from the first one."""
     noise = record.experiments[number].noise
     changed, itself = (
-        {name: record.pairs(number, 0, other, name) for name in PARTS if other is not None}
+        {name: record.pairs(number, 0, other, name) for name in (*PARTS, *STEPS) if other is not None}
         for other in (index, noise)
     )
     return statistics.grown(changed, itself)

@@ -14,7 +14,7 @@ from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.plans import IDEAS
 from cprtest.downtime.record import Record
 from cprtest.downtime.settings import Setting, parsed
-from cprtest.downtime.statistics import Interval
+from cprtest.downtime.statistics import Comparison, Interval
 from cprtest.errors import UsageError
 
 
@@ -60,6 +60,11 @@ class Section:
     def row(self, word: str) -> judge.Row | None:
         """The row of a setting, if it was measured."""
         return next((row for row in self.rows if row.setting == parsed(word) and row.count), None)
+
+    def against(self, word: str, figure: str) -> Comparison | None:
+        """A setting compared with the first one by another figure than the pause."""
+        settings = self.record.experiments[self.number].settings
+        return judge.against(self.record, self.number, settings.index(parsed(word)), figure)
 
     def median(self, word: str, figure: str) -> float | None:
         """A figure or phase of a setting, ms."""

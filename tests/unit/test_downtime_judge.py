@@ -2,18 +2,51 @@
 """What is told from noise, and what is not."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cprtest import paths
 from cprtest.downtime import compare, judge, plans, plots, statistics, table
+from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.page import write
-from cprtest.downtime.record import Record, Turn
+from cprtest.downtime.record import Record, Turn, value
 from cprtest.downtime.sample import Sample
 from cprtest.downtime.settings import Experiment, Setting, growing
 from cprtest.report.about import host
 
+RECORDS = sorted((paths.CHECKOUT / "docs" / "downtime").glob("here-*.json"))
+TRIES = 50
 PAIRS = 30
+
+
+def _tries() -> Iterator[tuple[list[tuple[Sample, Sample]], list[tuple[Sample, Sample]]]]:
+    """Half of all real pairs of a setting with itself, to be judged, and the others, to tell the noise."""
+    found = []
+    for record in map(Record.read, RECORDS):
+        for number, experiment in enumerate(record.experiments):
+            noise = experiment.noise
+            assert noise is not None
+            blocks = [block for block in record.blocks(number) if 0 in block and noise in block]
+            found += [(block[0], block[noise]) for block in blocks]
+    for seed in range(TRIES):
+        drawn = random.Random(seed).sample(found, len(found))
+        yield drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
+
+
+def _of(pairs: list[tuple[Sample, Sample]], figure: str) -> list[tuple[float, float]]:
+    return [(value(a, figure), value(b, figure)) for a, b in pairs]
+
+
+def test_a_setting_against_itself_raises_no_alarm_in_50_tries() -> None:
+    """On the samples of the page of record: neither of the whole nor of a phase or step."""
+    for pairs, noise in _tries():
+        assert len(pairs) >= 12
+        assert not statistics.compare(_of(pairs, judge.JUDGED), _of(noise, judge.JUDGED)).real
+        parts = (*PARTS, *STEPS)
+        changed, itself = ({name: _of(some, name) for name in parts} for some in (pairs, noise))
+        assert statistics.grown(changed, itself) == []
 
 
 def test_ten_percent_more_are_found_in_quiet_samples() -> None:
