@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cprtest import manpage, needs
 from cprtest.errors import CprError, NotInstalled, UsageError
-from cprtest.host import hostfile
+from cprtest.host import hostfile, proposal
 from cprtest.host.memory import available_mib
 from cprtest.host.pci import PciDevice
 from cprtest.paths import cache_dir, lane
@@ -69,6 +69,11 @@ def main(words: Sequence[str]) -> int:
         prog="scripts/doctor", description=_HELP, epilog=_EPILOG, formatter_class=manpage.Formatter
     )
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--hardware",
+        action="store_true",
+        help="print a host file for this machine: what tests could take, and what they must not",
+    )
     parser.add_argument("--qemu", type=Path, metavar="BIN", help="judge this QEMU, not the reference build")
     options = parser.parse_args(words)
     try:
@@ -76,6 +81,9 @@ def main(words: Sequence[str]) -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.hardware:
+        print(proposal.propose(proposal.candidates(), proposal.vdpa_nodes()), end="")
+        return 0
     checks = list(examine(options.qemu))
     lanes = judge(checks)
     if options.json:
@@ -164,6 +172,9 @@ _FOUND: dict[str, Callable[[], str]] = {
     "vhost-net": lambda: "/dev/vhost-net",
     "vhost-vsock": lambda: "/dev/vhost-vsock",
     "tun": lambda: "/dev/net/tun",
+    "macvtap": lambda: "a macvtap was made",
+    "vdpa": lambda: ", ".join(map(str, hostfile.current().vdpa)),
+    "iommufd": lambda: "/dev/iommu",
     "userns": lambda: "a user namespace was made",
     "netns": lambda: "a network namespace was made" + ("" if os.geteuid() == 0 else ", in a user namespace"),
     "seccomp-notify": lambda: "a system call was answered by a supervisor",
@@ -231,8 +242,8 @@ def _qemu_facts(qemu: Path | None) -> dict[str, object] | None:
 def _passthrough() -> Check:
     devices = hostfile.allowed_devices()
     if not devices:
-        where = f"List devices that tests may take in a JSON file and name it with {hostfile.VARIABLE}"
-        return Check("devices", False, "none", f"{where} (docs/design-notes.md), or run in the lab.")
+        how = "List devices that tests may take in a host file (scripts/doctor --hardware proposes one)"
+        return Check("devices", False, "none", f"{how}, or run in the lab.")
     absent = [device.address for device in devices if not PciDevice(device.address).path.exists()]
     if absent:
         sentence = f"The host file lists {', '.join(absent)}, which this host does not have: correct it."

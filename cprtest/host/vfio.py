@@ -26,15 +26,15 @@ class Refused(CprError):
 
 
 @contextlib.contextmanager
-def assigned(role: str) -> Iterator[HostDevice]:
-    """A device of that role from the host file, bound to vfio-pci as long as the context lasts.
+def assigned(name: str) -> Iterator[HostDevice]:
+    """A device of that role or address from the host file, bound to vfio-pci as long as the context lasts.
 
     Two tests that want the same device have it one after the other. Raises Refused, and CprError when there
-    is no such role or the device is still in use at the end.
+    is no such device or it is still in use at the end.
     """
-    devices = [device for device in allowed_devices() if device.role == role]
+    devices = [device for device in allowed_devices() if name in (device.role, device.address)]
     if not devices:
-        raise CprError(f'No device with "role": "{role}" is in the host file.')
+        raise CprError(f"No device with the role or address {name} is in the host file.")
     with _one_free(devices) as device, bound(device.address):
         yield device
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cprtest.host import hostfile
 from cprtest.host.pci import VFIO_PCI, PciDevice
 from cprtest.host.programs import program
 
@@ -44,7 +45,20 @@ def refusals(device: PciDevice, allowed: set[str], host: Host | None = None) -> 
     if device.address not in allowed and (parent is None or parent.address not in allowed):
         return [f"{device.address} is not in the host file, so the tests may not touch it."]
     host = host or Host()
-    return [*_group(device, allowed), *_disks(device, host), *_interfaces(device, host)]
+    return [*_forbidden(device), *_group(device, allowed), *in_use(device, host)]
+
+
+def in_use(device: PciDevice, host: Host) -> list[str]:
+    """One sentence for everything for which the host itself uses `device`."""
+    return [*_disks(device, host), *_interfaces(device, host)]
+
+
+def _forbidden(device: PciDevice) -> Iterator[str]:
+    """What the owner said must never be touched: the device, the one it is a function of, its interfaces."""
+    parent = device.physical_function
+    names = [device.address, *([parent.address] if parent else []), *device.interfaces]
+    for name in sorted(set(names) & set(hostfile.current().never)):
+        yield f"The host file lists {name} under never."
 
 
 def _group(device: PciDevice, allowed: set[str]) -> Iterator[str]:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from cprtest.errors import UsageError
+from cprtest.host import hostfile
 from cprtest.host.hostfile import HostDevice, allowed_devices
 from cprtest.host.pci import PciDevice
+from cprtest.host.proposal import candidates, propose
 from cprtest.host.vfio_safety import Host, refusals
 
 NIC, DISK, OTHER, PORT = "0000:01:00.0", "0000:02:00.0", "0000:01:00.1", "0000:00:01.0"
@@ -198,6 +200,7 @@ def test_reset_methods(tree: Tree) -> None:
 
 
 def test_host_file(tmp_path: Path) -> None:
+    """The lab's, JSON."""
     path = tmp_path / "devices.json"
     path.write_text(
         json.dumps(
@@ -212,6 +215,19 @@ def test_host_file(tmp_path: Path) -> None:
     [
         ("{", "is not JSON"),
         ("[]", 'a list "devices"'),
+        ('{"devices": {}}', '"devices" has to be a list'),
+        ('{"device": []}', "unknown keys device; known are devices, vdpa, memory_mib, cpus, taps, never"),
+        ('{"memory_mib": "8G"}', "\"memory_mib\" has to be a whole number from 1 on, and is '8G'"),
+        ('{"cpus": true}', '"cpus" has to be a whole number'),
+        ('{"taps": "no"}', '"taps" has to be true or false'),
+        ('{"vdpa": ["/dev/null"]}', '"vdpa" has to be a list like .*vhost-vdpa-0'),
+        ('{"never": [{}]}', '"never" has to be a list of PCI addresses'),
+        ('{"devices": [{"role": "a b", "address": "0000:01:00.0"}]}', "letters, digits and hyphens"),
+        ('{"devices": [{"role": "a", "address": "0000:01:00.0", "wire": 5}]}', "the name of an interface"),
+        (
+            json.dumps({"devices": [{"role": "a", "address": NIC, "wire": "w0"}], "never": ["w0"]}),
+            "allows w0 and lists it under never",
+        ),
         ('{"devices": ["x"]}', "Device 1 .* has to be an object"),
         ('{"devices": [{"address": "0000:01:00.0"}]}', 'needs a "role"'),
         ('{"devices": [{"role": "nvme", "address": "01:00.0"}]}', "like \"0000:01:00.0\", and has '01:00.0'"),
@@ -227,3 +243,57 @@ def test_host_file_that_is_wrong(tmp_path: Path, content: str, complaint: str) -
     path.write_text(content)
     with pytest.raises(UsageError, match=complaint):
         allowed_devices(path)
+
+
+def test_host_file_in_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "host.yaml"
+    path.write_text(
+        f'devices:\n  - {{role: nvme, address: "{DISK}"}}\n'
+        "vdpa: [/dev/vhost-vdpa-0]\nmemory_mib: 4096\ncpus: 4\ntaps: no\nnever: [eno1]\n"
+    )
+    monkeypatch.setenv("CPRTEST_DEVICES", str(path))
+    assert hostfile.current() == hostfile.HostFile(
+        (HostDevice("nvme", DISK),), (Path("/dev/vhost-vdpa-0"),), 4096, 4, False, ("eno1",)
+    )
+    path.write_text("devices: [")
+    with pytest.raises(UsageError, match="is not YAML"):
+        hostfile.current()
+
+
+def test_host_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPRTEST_DEVICES", "/nonexistent.yaml")
+    with pytest.raises(UsageError, match=r"The host file /nonexistent.yaml .* cannot be read"):
+        hostfile.current()
+
+
+def test_what_the_owner_never_allows_is_refused(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    nic = tree.add(NIC, 1)
+    tree.interface(nic, "eno1")
+    tree.add(DISK, 2)
+    file = tree.sysfs.parent / "host.yaml"
+    file.write_text(f'never: ["{DISK}", eno1]\n')
+    monkeypatch.setenv("CPRTEST_DEVICES", str(file))
+    assert tree.refusals(NIC) == ["The host file lists eno1 under never."]
+    assert tree.refusals(DISK) == [f"The host file lists {DISK} under never."]
+
+
+def test_a_host_file_is_proposed_from_what_is_free(tree: Tree, tmp_path: Path) -> None:
+    nic = tree.add(NIC, 1, "igb")
+    tree.interface(nic, "eno1")
+    tree.addresses["eno1"] = ["192.0.2.1"]
+    tree.add(DISK, 2, "nvme", kind="0x010802")
+    tree.add(PORT, 3, "pcieport", kind="0x060400")
+    tree.add("0000:03:00.0", None, "mlx5_core")
+    text = propose(candidates(tree.sysfs, tree.host), [Path("/dev/vhost-vdpa-0")])
+    file = tmp_path / "host.yaml"
+    file.write_text(text)
+    assert allowed_devices(file) == [HostDevice("nvme", DISK)]
+    assert f'  - "{NIC}"  # {NIC} is eno1, which has the address 192.0.2.1.' in text
+    assert "0000:03:00.0 is in no IOMMU group" in text
+    assert "vdpa: [/dev/vhost-vdpa-0]" in text and PORT not in text
+
+
+def test_an_empty_machine_has_an_empty_host_file(tree: Tree, tmp_path: Path) -> None:
+    file = tmp_path / "host.yaml"
+    file.write_text(propose(candidates(tree.sysfs, tree.host), []))
+    assert allowed_devices(file) == []
