@@ -93,6 +93,7 @@ class Tracefs(Observer):
         self._texts: dict[int, str] = {}  # thread -> the name that its ioctl was given
         self._owners: dict[int, tuple[int, OpenFile]] = {}  # number of the file -> process
         self._roles: dict[int, str] = {}
+        self._execed: Machine | None = None  # what the source becomes by execve
         self._found: list[Event] = []
         self._packets: list[Event] = []
 
@@ -110,8 +111,11 @@ class Tracefs(Observer):
             self._guests.remove(guest)
             self._files.process(source.pid, guest.spec.devices)
             self._addresses |= {d.address.partition(":")[2]: d.id for d in guest.passthrough}
-        self._roles = {source.pid: "source", target.pid: "target"}
+        # One process may be both: then it is the source until it calls execve.
+        self._roles = {target.pid: "target", source.pid: "source"}
+        self._execed = None
         self._take()
+        self._execed = target if target.pid == source.pid else None
         self._packets.clear()
         self._found = [event for event in self._found if event.actor == "target"]  # the rest was before
         now = time.monotonic_ns()
@@ -187,6 +191,11 @@ class Tracefs(Observer):
             case "VFIO_IOMMU_UNMAP_DMA" if data["flags"] & _UNMAP_VADDR:
                 self._owners.pop(file.number, None)
 
+    def _replaced(self, line: _Line) -> None:
+        if self._execed is not None and line.tid == self._execed.pid:
+            self._roles[line.tid] = "target"
+            self._files.process(line.tid, self._execed.spec.devices)
+
     def _sent(self, line: _Line) -> None:
         self._see(line, "SCM_RIGHTS_SEND")
 
@@ -260,6 +269,7 @@ _HANDLERS = {
     "scm_recv": Tracefs._received,
     "fput": Tracefs._closed,
     "task_newtask": Tracefs._forked,
+    "sched_process_exec": Tracefs._replaced,
     "sched_process_exit": Tracefs._ended,
     "config": Tracefs._configured,
     "reset": Tracefs._reset,
@@ -283,5 +293,6 @@ def _filters() -> dict[str, str]:
         "reset": "",
         "bus_reset": "",
         "task/task_newtask": "",
+        "sched/sched_process_exec": "",
         "sched/sched_process_exit": 'comm ~ "vhost-*"',
     }

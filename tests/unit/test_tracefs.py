@@ -191,3 +191,23 @@ def test_lost_evidence_is_an_error(kernel: Kernel) -> None:
 def test_a_line_that_is_not_understood_is_an_error(kernel: Kernel) -> None:
     with pytest.raises(CprError, match="not understood"):
         hand_over(before=lambda: kernel.lines.append("odd"), during=lambda: None)
+
+
+def test_one_process_is_the_source_until_it_calls_execve(kernel: Kernel) -> None:
+    seen = Tracefs()
+    source = machine(SOURCE, "source", Tap(cpr=True))
+    became = f"filename=/q/qemu-system-x86_64 pid={SOURCE} old_pid={SOURCE}"
+    seen.started(source)
+    seen.booted(SimpleNamespace(machine=source, spec=source.spec, passthrough=[]))  # type: ignore[arg-type]
+    kernel.line(SOURCE, "sched_process_exec", became)  # its own start
+    kernel.ioctl(SOURCE, "VHOST_SET_OWNER", 0xA0, 10)
+    seen.begin(source, machine(SOURCE, "target", Tap(cpr=True)))
+    kernel.line(SOURCE, "sched_process_exec", became)
+    kernel.ioctl(SOURCE, "VHOST_SET_OWNER", 0xA0, 10, ret=-16)
+    kernel.ioctl(SOURCE, "VHOST_SET_OWNER", 0xB0, 10)  # opened anew, under the old descriptor
+    found = [(e.actor, e.name, e.ok, e.data["device"]) for e in seen.end()]
+    assert found == [
+        ("source", "OWNED", None, "net0"),
+        ("target", "VHOST_SET_OWNER", False, "net0"),
+        ("target", "VHOST_SET_OWNER", True, "net0"),
+    ]
