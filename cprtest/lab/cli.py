@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--cpus", type=_positive, help="default: 1 on TCG, on KVM the host's, at most 4")
     bar = "size of the ivshmem device's BAR, a power of two; default: 64M"
     size.add_argument("--ivshmem", type=_mebibytes, default=default.ivshmem_mib, metavar="SIZE", help=bar)
+    roles = "devices to pass through that it has, separated by commas; default: all (docs/lab.md)"
+    size.add_argument("--devices", type=_words, default=(), metavar="ROLES", help=roles)
     more = "a directory that can be written in the lab; may be repeated"
     size.add_argument("--writable", type=Path, action="append", default=[], metavar="DIR", help=more)
     parser = argparse.ArgumentParser(
@@ -81,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _act(options: argparse.Namespace) -> int:
-    settings = Settings(options.memory, options.cpus, options.ivshmem, tuple(options.writable))
+    writable = tuple(options.writable)
+    settings = Settings(options.memory, options.cpus, options.ivshmem, writable, options.devices)
     missing = [directory for directory in options.writable if not directory.is_dir()]
     if missing:
         raise UsageError(f"{missing[0]} is not a directory: create it before it is made writable in the lab.")
@@ -122,6 +125,10 @@ def _info(settings: Settings) -> int:
         found = json.loads(b"".join(out)) | {"boot_seconds": session.stages}
         print(json.dumps(found, indent=1))
     return status
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
 
 
 def _mebibytes(text: str) -> int:

@@ -9,6 +9,8 @@ by the slot, whatever bus number the firmware gave it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cprtest.errors import UsageError
+
 FIRST_SLOT = 0x10
 FIRST_WIRE_SLOT = 0x18
 
@@ -52,6 +54,14 @@ def assignable(ivshmem_mib: int, disk_fd: int) -> tuple[Assignable, ...]:
         ),
         Assignable("e1000e", "e1000e", wire="wire2"),
     )
+
+
+def chosen(devices: Sequence[Assignable], roles: Sequence[str]) -> tuple[Assignable, ...]:
+    """Those of the devices that have one of `roles`; all where none is named. Raises UsageError."""
+    known = [device.role for device in devices]
+    if unknown := [role for role in roles if role not in known]:
+        raise UsageError(f"The lab has no device {', '.join(unknown)}; it can have {', '.join(known)}.")
+    return tuple(device for device in devices if not roles or device.role in roles)
 
 
 def qemu_options(devices: Sequence[Assignable], cables: Sequence[tuple[int, int]]) -> list[str]:

@@ -23,7 +23,8 @@ from cprtest.lab.session import BOOT_LIMIT, FIRST_BOOT_LIMIT, BootHang, LabError
 from cprtest.provision import installed
 
 DISK_MIB = 256
-HUGEPAGES = 64
+HUGEPAGES = 136
+"""A guest of 256 MiB, and some more."""
 
 _KEPT_CONSOLES = 5
 _NOT_CACHED = {"boot", "dev", "etc", "proc", "run", "sys", "tmp", "var", "lost+found"}
@@ -41,13 +42,15 @@ _NOT_FOR_INSIDE = {
 class Settings:
     """Size of the lab. cpus: None for what suits the host. ivshmem_mib: of the BAR, a power of two.
 
-    CHECKOUT/results, the cache and `writable` can be written there.
+    CHECKOUT/results, the cache and `writable` can be written there. devices: roles of those that can be
+    passed through, all where none is named.
     """
 
     memory_mib: int = 6144
     cpus: int | None = None
     ivshmem_mib: int = 64
     writable: tuple[Path, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def started(what: Command, settings: Settings) -> Iterator[Session]:
     with _run_directory() as directory, contextlib.ExitStack() as stack:
         disk = stack.enter_context(open(os.memfd_create("nvme"), "wb"))
         disk.truncate(DISK_MIB << 20)
-        assignable = devices.assignable(settings.ivshmem_mib, disk.fileno())
+        assignable = devices.chosen(devices.assignable(settings.ivshmem_mib, disk.fileno()), settings.devices)
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for device in assignable if device.wire]
         ends = [stack.enter_context(end) for pair in pairs for end in pair]
         cables = [(near.fileno(), far.fileno()) for near, far in pairs]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cprtest import paths
+from cprtest.errors import UsageError
 from cprtest.lab import LabError, cli, command, devices, images, kernel, launch
 
 PARTS = command.Parts(
@@ -165,3 +166,13 @@ def test_kernel_is_unpacked_from_where_the_boot_protocol_says() -> None:
     assert kernel.unpacked(bytes(image)) == elf
     image[5 * 512 + 64] = 0  # some other compression
     assert kernel.unpacked(bytes(image)) is None
+
+
+def test_a_lab_can_have_some_of_the_devices() -> None:
+    everything = devices.assignable(64, 9)
+    assert devices.chosen(everything, ()) == everything
+    some = devices.chosen(everything, ("nvme", "virtio-net"))
+    assert [device.role for device in some] == ["virtio-net", "nvme"]
+    assert "-device nvme" in " ".join(devices.qemu_options(some, [(3, 4)]))
+    with pytest.raises(UsageError, match="has no device gpu; it can have virtio-net, igb-vf"):
+        devices.chosen(everything, ("gpu",))
