@@ -24,7 +24,7 @@ from cprtest.host.network import Network
 from cprtest.host.runs import Run
 from cprtest.live_transfer import LiveTransfer, RebootTransfer
 from cprtest.machine import state
-from cprtest.machine.devices import HOST_ADDRESS, Device, Disk, Passthrough, Plugged, Tap, ToolsDisk, Vsock
+from cprtest.machine.devices import Device, Disk, Iommufd, Nic, Passthrough, Plugged, ToolsDisk, Vsock
 from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
 from cprtest.machine.process import Machine
@@ -69,7 +69,6 @@ class TestBed:
         self._run = self._cleanups.enter_context(Run.start())
         self._scratch = self._run.scratch()
         self._network: Network | None = None
-        self._taps: set[str] = set()
 
     def close(self) -> None:
         """End every QEMU, then networks, devices and directories. Safe to call twice."""
@@ -106,11 +105,12 @@ class TestBed:
     def boot(
         self,
         *,
-        net: Tap | Sequence[Tap] | None = None,
+        net: Nic | Sequence[Nic] | None = None,
         disk: Disk | Sequence[Disk] | None = None,
         tools: bool = False,
         vsock: bool = False,
         passthrough: Sequence[str] = (),
+        iommufd: bool = False,
         memory_mib: int = 256,
         vcpus: int = 1,
         accel: str | None = None,
@@ -121,23 +121,20 @@ class TestBed:
 
         net, disk: the guest's NICs and disks; several of a kind need an `index` each.
         tools: fio and tcpdump are commands in the guest, from a disk of their own.
-        passthrough: roles of host devices (cprtest.host.vfio), each plugged into the running guest.
+        passthrough: roles or addresses of host devices (cprtest.host.vfio), each plugged into the running
+        guest; iommufd: by that, instead of a VFIO container.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine: as in GuestSpec;
         memory as well, or shm for a file in /dev/shm.
         """
-        taps = [net] if isinstance(net, Tap) else net or []
-        nets = [replace(tap, cpr=features(self.qemu.binary).has("tap-cpr")) for tap in taps]
+        nics = [net] if isinstance(net, Nic) else net or []
+        cpr = features(self.qemu.binary).has("tap-cpr")
         disks = [disk] if isinstance(disk, Disk) else disk or []
         devices: tuple[Device, ...] = (
-            *nets,
+            *(nic.preserved(cpr) for nic in nics),
             *disks,
             *([ToolsDisk(installed.guest_image().tools)] if tools else []),
+            *([Iommufd()] if iommufd else []),
         )
-        for tap in nets:
-            if tap.ifname not in self._taps:  # a guest that was lost leaves it to the next
-                address = f"{HOST_ADDRESS.format(tap.index)}/24"
-                self.network.tap(tap.ifname, queues=tap.netdev_queues, address=address)
-                self._taps.add(tap.ifname)
         accel = accel or self._best_accel()
         if memory == "shm":
             memory = str(self._run.scratch(Path("/dev/shm")) / "memory")
@@ -150,10 +147,10 @@ class TestBed:
         started = self._start(self.qemu, spec, self._directory, "source", extra=["-incoming", "defer"])
         started.ready()
         state.restore(started, saved)
-        guest = Guest(started, spec)
+        guest = Guest(started)
         if tools:
             guest.run("use-tools")
-        for device in self._plugged(passthrough, vsock):
+        for device in self._plugged(passthrough, vsock, iommufd):
             guest.plug(device)
         for observer in self.observers:
             observer.booted(guest)
@@ -193,7 +190,7 @@ class TestBed:
         def exec_target(plan: TargetPlan) -> Machine:
             target = Execed(
                 self.target_qemu.binary,
-                plan.spec,
+                self._on_host(plan.spec),
                 directory,
                 source=source,
                 scratch=scratch,
@@ -266,7 +263,7 @@ class TestBed:
         """Boot a guest from its kernel, to be saved, without any fault; it answers on its console."""
         machine = self._start(Qemu(self.qemu.binary), spec, self._directory / "boot", "source", observers=())
         machine.ready()
-        Guest(machine, spec).run("true", seconds=40)
+        Guest(machine).run("true", seconds=40)
         return machine
 
     def _start(
@@ -281,6 +278,7 @@ class TestBed:
         prefix: Sequence[str] = (),
         observers: Sequence[Observer] | None = None,
     ) -> Machine:
+        spec = self._on_host(spec)
         seeing = self.observers if observers is None else observers
         prefixes = [observer.prefix(actor) for observer in seeing]
         machine = Machine(
@@ -289,7 +287,7 @@ class TestBed:
             directory,
             actor=actor,
             extra=extra,
-            pass_fds=[*pass_fds, *(fd for _, fds in prefixes for fd in fds)],
+            pass_fds=[*spec.descriptors, *pass_fds, *(fd for _, fds in prefixes for fd in fds)],
             prefix=[*(word for words, _ in prefixes for word in words), *prefix],
             popen=self._network.namespace.popen if self._network else subprocess.Popen,
             environment={MUTANT: qemu.mutant} if qemu.mutant else {},
@@ -300,17 +298,22 @@ class TestBed:
             observer.started(machine)
         return machine
 
+    def _on_host(self, spec: GuestSpec) -> GuestSpec:
+        """The guest with its NICs' other ends, for a QEMU that is going to be started."""
+        made = (d.on_host(self.network) if isinstance(d, Nic) else d for d in spec.devices)
+        return replace(spec, devices=tuple(made))
+
     def _best_accel(self) -> str:
         return "tcg" if needs.unmet(["kvm"], self.qemu.binary) else "kvm"
 
-    def _plugged(self, roles: Sequence[str], vsock: bool) -> list[Plugged]:
+    def _plugged(self, roles: Sequence[str], vsock: bool, iommufd: bool) -> list[Plugged]:
         devices: list[Plugged] = []
         if roles:
             from cprtest.host import vfio  # noqa: PLC0415  (only tests with passthrough devices need it)
 
             for role in roles:
                 assigned = self._cleanups.enter_context(vfio.assigned(role))
-                devices.append(Passthrough(len(devices), role, assigned.address))
+                devices.append(Passthrough(len(devices), assigned.role, assigned.address, iommufd))
         if vsock:
             # A guest's CID is the host's to give, and must be unique on it.
             devices.append(Vsock(len(devices), cid=0x10000 + os.getpid()))

@@ -4,8 +4,9 @@
     @needs("vhost-net", "vfio:nvme", "qemu:vfio-cpr")
     class Everything(CprTest): ...
 
-A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, vhost-net, vhost-vsock,
-seccomp-notify, hugepages, tracer, vfio, vfio:ROLE, memory:MIB, qemu:WORD (feature, device or oldest version).
+A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, macvtap, vhost-net,
+vhost-vsock, vdpa, seccomp-notify, hugepages or hugepages:MIB, tracer, vfio, iommufd, vfio:ROLE (or ADDRESS),
+memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or oldest version).
 Imported by every test process, so nothing heavy is imported until a need asks for it.
 """
 
@@ -120,20 +121,80 @@ def _seccomp_notify(_about: str, _qemu: Path | None) -> str | None:
     return seccomp.unusable()
 
 
-def _hugepages(_about: str, _qemu: Path | None) -> str | None:
+def _hugepages(mib: str, _qemu: Path | None) -> str | None:
     pool = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
     free = int(pool.read_text()) if pool.exists() else 0
-    if free == 0:
-        return f"There are no free 2 MiB pages. {_in_lab_or('Reserve some: sysctl vm.nr_hugepages=512')}"
+    wanted = (int(mib) + 1) // 2 if mib else 1
+    if free < wanted:
+        how = _in_lab_or("Reserve some: sysctl vm.nr_hugepages=512")
+        return f"There are {free or 'no'} free 2 MiB pages, {wanted} are needed. {how}"
     return None
 
 
 def _memory(mib: str, _qemu: Path | None) -> str | None:
+    from cprtest.host import hostfile  # noqa: PLC0415
     from cprtest.host.memory import available_mib  # noqa: PLC0415
 
-    available = available_mib()
+    available, allowed = available_mib(), hostfile.current().memory_mib
+    if allowed is not None and allowed < int(mib):
+        return f"{mib} MiB are needed, and the host file allows {allowed}. Raise its memory_mib."
     if available < int(mib):
         return f"{mib} MiB are needed, {available} MiB are available. End other programs, or add memory."
+    return None
+
+
+def _cpus(count: str, _qemu: Path | None) -> str | None:
+    from cprtest.host import hostfile  # noqa: PLC0415
+
+    available, allowed = len(os.sched_getaffinity(0)), hostfile.current().cpus
+    if allowed is not None and allowed < int(count):
+        return f"{count} CPUs are needed, and the host file allows {allowed}. Raise its cpus."
+    if available < int(count):
+        return f"{count} CPUs are needed, and there are {available}. Run on a machine that has them."
+    return None
+
+
+def _tun(about: str, qemu: Path | None) -> str | None:
+    from cprtest.host import hostfile  # noqa: PLC0415
+
+    if not hostfile.current().taps:
+        return "The host file allows no taps (taps: false)."
+    return _device("/dev/net/tun", "Load it: modprobe tun")(about, qemu)
+
+
+def _macvtap(_about: str, _qemu: Path | None) -> str | None:
+    from cprtest.host.network import Network  # noqa: PLC0415
+
+    if reason := _tun("", None) or _root("", None):
+        return reason
+    try:
+        with Network() as network:
+            network.macvtap("macvtap0", "52:54:00:63:70:00", 1, "10.99.0.1/24")
+    except (CprError, OSError) as error:
+        how = _in_lab_or("Load it: modprobe macvtap")
+        return f"A macvtap cannot be made here: {str(error).rstrip('.')}. {how}"
+    return None
+
+
+def _vdpa(_about: str, _qemu: Path | None) -> str | None:
+    from cprtest.host import hostfile  # noqa: PLC0415
+
+    nodes = hostfile.current().vdpa
+    if not nodes:
+        return (
+            "The host file lists no vDPA device (vdpa: [/dev/vhost-vdpa-0]). Run on a machine that has one."
+        )
+    return _device(str(nodes[0]), "Make it: vdpa dev add, modprobe vhost_vdpa")("", None)
+
+
+def _guest(architecture: str, qemu: Path | None) -> str | None:
+    from cprtest.machine.features import features  # noqa: PLC0415
+    from cprtest.provision.installed import ARCHITECTURE  # noqa: PLC0415
+
+    if architecture != ARCHITECTURE:
+        return f"The guest's kernel and image are made for {ARCHITECTURE} only (docs/hardware.md)."
+    if qemu is not None and features(qemu).architecture != architecture:
+        return f"{qemu} is a QEMU for {features(qemu).architecture}; one for {architecture} is needed."
     return None
 
 
@@ -152,13 +213,22 @@ def _vfio(_about: str, _qemu: Path | None) -> str | None:
     return _device("/dev/vfio/vfio", "Load it: modprobe vfio-pci")("", None)
 
 
+def _iommufd(_about: str, qemu: Path | None) -> str | None:
+    from cprtest.machine.features import features  # noqa: PLC0415
+
+    if qemu is not None and not features(qemu).has("iommufd"):
+        return f"{qemu} was built without iommufd. Give one that has it."
+    return _device("/dev/iommu", "A kernel with CONFIG_IOMMUFD and VFIO_DEVICE_CDEV has it")("", None)
+
+
 def _vfio_role(role: str, qemu: Path | None) -> str | None:
     from cprtest.host.hostfile import VARIABLE, allowed_devices  # noqa: PLC0415
 
-    roles = {device.role for device in allowed_devices()}
-    if role not in roles:
+    devices = allowed_devices()
+    if not any(role in (device.role, device.address) for device in devices):
+        roles = {device.role for device in devices}
         listed = f"lists {', '.join(sorted(roles))}" if roles else f"is missing ({VARIABLE} names it)"
-        how = f'Give a device with "role": "{role}" to the tests there'
+        how = f'Give a device with the role or address "{role}" to the tests there'
         return f"The host file {listed}. {_in_lab_or(how)}"
     return _vfio("", qemu)
 
@@ -180,14 +250,24 @@ _CHECKS: dict[str, _Check] = {
     "root": _root,
     "userns": _userns,
     "netns": _netns,
-    "tun": _device("/dev/net/tun", "Load it: modprobe tun"),
+    "tun": _tun,
+    "macvtap": _macvtap,
     "vhost-net": _device("/dev/vhost-net", "Load it: modprobe vhost_net"),
     "vhost-vsock": _device("/dev/vhost-vsock", "Load it: modprobe vhost_vsock"),
+    "vdpa": _vdpa,
     "seccomp-notify": _seccomp_notify,
     "hugepages": _hugepages,
     "tracer": _tracer,
     "vfio": _vfio,
+    "iommufd": _iommufd,
 }
-_CHECKS_ABOUT: dict[str, _Check] = {"vfio": _vfio_role, "memory": _memory, "qemu": _qemu}
+_CHECKS_ABOUT: dict[str, _Check] = {
+    "vfio": _vfio_role,
+    "memory": _memory,
+    "hugepages": _hugepages,
+    "cpus": _cpus,
+    "guest": _guest,
+    "qemu": _qemu,
+}
 NAMES = tuple(_CHECKS)
 """The needs that stand by themselves, for scripts/doctor."""

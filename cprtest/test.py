@@ -22,6 +22,7 @@ from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.paths import lane
 from cprtest.provision import installed
+from cprtest.provision.installed import Qemu
 
 # Measured here, where the process that all tests are forked from imports this, and inherited by them.
 patience()
@@ -46,15 +47,13 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         self._bed: TestBed | None = None
 
     def setUp(self) -> None:
-        qemu = installed.under_test(self.params.get("qemu_bin"))
-        declared = needs.declared(type(self), self._testMethodName)
-        reasons = needs.unmet(declared, qemu.binary)
+        qemu, target = self.qemus()
+        required = self.requirements()
+        reasons = needs.unmet(required, qemu.binary)
         if reasons:
             self.cancel(" ".join(reasons))
-        other = self.params.get("target_qemu_bin")
-        target = installed.under_test(other) if other else qemu
         self._bed = TestBed(qemu, target, Path(self.logdir), Path(self.workdir))
-        if lane() == "lab" or "tracer" in declared:
+        if lane() == "lab" or "tracer" in required:
             from cprtest.observe.tracefs import Tracefs  # noqa: PLC0415  (not everywhere)
 
             self.observe(Tracefs())
@@ -63,6 +62,21 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         if self._bed is not None:
             (Path(self.logdir) / NEEDED).write_text(f"{needed():.3f}\n")
             self._bed.close()
+
+    def qemus(self) -> tuple[Qemu, Qemu]:
+        """The QEMU under test, and that of the target."""
+        qemu = installed.under_test(self.params.get("qemu_bin"))
+        other = self.params.get("target_qemu_bin")
+        return qemu, installed.under_test(other) if other else qemu
+
+    def requirements(self) -> list[str]:
+        """What this test needs (cprtest.needs): it cancels where something is missing."""
+        return [f"guest:{self.architecture}", *needs.declared(type(self), self._testMethodName)]
+
+    @property
+    def architecture(self) -> str:
+        """The guest's."""
+        return installed.ARCHITECTURE
 
     @property
     def bed(self) -> TestBed:

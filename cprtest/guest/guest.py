@@ -13,11 +13,13 @@ from cprtest.machine.spec import GuestSpec
 
 
 class Guest:
-    """A running guest. `machine` is the QEMU that runs it now."""
+    """A running guest. `machine` is the QEMU that runs it now, `spec` what it is made of there."""
 
-    def __init__(self, machine: Machine, spec: GuestSpec) -> None:
+    spec: GuestSpec
+
+    def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.spec = spec
+        self.spec = machine.spec
         self._shell = ConsoleShell(machine.shell_socket)
 
     def run(self, command: str, seconds: float = 10) -> str:
@@ -73,6 +75,7 @@ class Guest:
     def follow(self, machine: Machine) -> None:
         """The guest has moved to `machine`: go on with that one's console."""
         self.machine = machine
+        self.spec = machine.spec
         self._shell.attach(machine.shell_socket)
 
     @property

@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,18 +19,12 @@ from cprtest.host import hostfile
 from cprtest.host.namespace import Namespace
 from cprtest.host.ping import ping
 from cprtest.host.programs import program
-from cprtest.limits import TimeLimit, stretched
+from cprtest.host.runs import Run
+from cprtest.limits import TimeLimit, stretched, wait_until
+from cprtest.provision import installed
 
 _COMMAND_LIMIT = 10.0
-
-
-@dataclass(frozen=True)
-class Tap:
-    """A persistent tap inside the test's namespace; QEMU opens it by `name`."""
-
-    name: str
-    queues: int
-    address: str | None
+_FIRST_FORWARDED = 7100
 
 
 class Network:
@@ -42,6 +36,8 @@ class Network:
     def __init__(self) -> None:
         self.namespace = Namespace()
         self._adopted: list[str] = []
+        self._made: dict[str, list[int]] = {}  # taps, and the descriptors of those that we open
+        self._passts: list[subprocess.Popen[Any]] = []
         # Done with the first change or use: in an emulated lab starting `ip` takes longer than its work.
         self._pending = ["link set dev lo up"]
 
@@ -52,17 +48,73 @@ class Network:
         vnet_hdr: bool = True,
         address: str | None = None,
         bridge: str | None = None,
-    ) -> Tap:
-        """Make a tap and bring it up.
+    ) -> None:
+        """Make a persistent tap that QEMU opens by `name`, and bring it up. One that is there stays.
 
         `address`: our own end, as "10.99.1.1/24"; `bridge`: make it a port of that bridge instead.
         With more than one queue it is multi_queue, and then every opener has to ask for multi-queue
         (IFF_MULTI_QUEUE, Documentation/networking/tuntap.rst). The host's checksum and segmentation
         offloads need `vnet_hdr`.
         """
+        if name in self._made:
+            return
         flags = ("multi_queue " if queues > 1 else "") + ("vnet_hdr" if vnet_hdr else "")
         self._ip(f"tuntap add dev {name} mode tap {flags}", *self._bring_up(name, address, bridge))
-        return Tap(name, queues, address)
+        self._made[name] = []
+
+    def macvtap(self, name: str, mac: str, queues: int, address: str) -> list[int]:
+        """Make a macvtap on one end of a cable (veth); a descriptor for each of its queues, ours to the end.
+
+        `mac`: its and the guest's; `address`: that of the cable's other end, which is ours. Each opening of
+        its file is a queue (drivers/net/tap.c). That file is named after the interface's number, in a /dev
+        that all network namespaces share: so the number is made from this process's.
+        """
+        if name not in self._made:
+            cable, number = f"{name}-far", (os.getpid() << 4) + len(self._made)
+            self._ip(
+                f"link add name {cable} type veth peer name {name}-near",
+                f"link add link {name}-near name {name} index {number} address {mac}"
+                " type macvtap mode bridge",
+                *self._bring_up(f"{name}-near", None, None),
+                *self._bring_up(name, None, None),
+                *self._bring_up(cable, address, None),
+            )
+            file = f"/dev/tap{number}"
+            self._made[name] = [os.open(file, os.O_RDWR | os.O_NONBLOCK) for _ in range(queues)]
+        return self._made[name]
+
+    def passt(self, name: str, gateway: str, guest: str, port: int) -> tuple[Path, int]:
+        """Start passt in vhost-user mode: its socket, and the port of ours that leads to the guest's `port`.
+
+        gateway, guest: addresses of both ends of a /24. passt takes what else it needs from an interface with
+        a default route: a tap `name` that nobody opens. It ends with its client, or when this is closed.
+        """
+        if name not in self._made:
+            self.tap(name, address=f"{gateway}/24")
+            self._ip(f"route replace default via {guest} dev {name}")
+        forwards = _FIRST_FORWARDED + len(self._passts)
+        scratch = Run.start().scratch()
+        socket_path, started = scratch / "socket", scratch / "pid"
+        argv = [
+            *installed.passt(),
+            *("--vhost-user", "--foreground", "--socket", str(socket_path), "--pid", str(started)),
+            *("--ipv4-only", "--address", guest, "--netmask", "24", "--gateway", gateway),
+            *("--tcp-ports", f"{forwards}:{port}", "--udp-ports", "none"),
+            # A root that is none but in its own user namespace has no other user to become.
+            *([] if self.namespace.needs_user_namespace else ["--runas", "0"]),
+        ]
+        log = scratch / "log"
+        with log.open("wb") as out:
+            process = self.popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self._passts.append(process)
+        wait_until(
+            "passt to listen",
+            lambda: started.exists() and started.stat().st_size > 0,
+            5,
+            lambda: log.read_text(errors="replace").strip(),
+            vain=lambda: f"it ended with status {process.poll()}" if process.poll() is not None else None,
+        )
+        return socket_path, forwards
 
     def bridge(self, name: str = "br0", address: str | None = None) -> str:
         """Make a bridge that forwards at once (no spanning tree, no delay). Returns its name."""
@@ -138,6 +190,13 @@ class Network:
 
     def close(self) -> None:
         """Give wires back and let go of the namespace. Safe to call twice."""
+        for process in self._passts:
+            process.kill()
+            process.wait()
+        self._passts.clear()
+        for descriptor in (fd for fds in self._made.values() for fd in fds):
+            os.close(descriptor)
+        self._made.clear()
         for name in self._adopted:
             self._ip(f"link set dev {name} netns {os.getpid()}")
         self._adopted.clear()

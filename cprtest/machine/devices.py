@@ -8,9 +8,11 @@ front end (guest side: -device) that has to be the same on source and target.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
+
+from cprtest.host.network import Network
 
 # The guest's side of NIC n has this MAC; its init gives it 10.99.n.2/24 (assets/guest/init).
 MAC = "52:54:00:63:70:{:02x}"
@@ -37,25 +39,76 @@ def option(name: str, value: dict[str, Any]) -> list[str]:
     return [name, json.dumps(value)]
 
 
-@dataclass(frozen=True)
-class Tap:
-    """A virtio-net NIC on a tap that QEMU opens by name in the test's network namespace.
+@dataclass(frozen=True, kw_only=True)
+class Nic(ABC):
+    """A virtio-net NIC, number `index` of the guest. queues: queue pairs that the guest sees."""
 
-    cpr: its descriptors travel to the target; the bed says so for a QEMU that can do it. Released QEMU
+    queues: int = 1
+    index: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"net{self.index}"
+
+    @property
+    def netdev(self) -> str:
+        """QEMU's id of the host side."""
+        return f"{self.id}-backend"
+
+    @property
+    def netdev_queues(self) -> int:
+        """Queue pairs that the back end opens, in each QEMU."""
+        return self.queues
+
+    lasting = True
+    """Connections through it go on after a transfer."""
+
+    def preserved(self, cpr: bool) -> Self:  # noqa: ARG002
+        """The NIC for a QEMU that can preserve a tap's descriptors, or can not."""
+        return self
+
+    @abstractmethod
+    def on_host(self, network: Network) -> Self:
+        """Make what a QEMU that is going to be started needs; the NIC with what that gave.
+
+        What the guest's QEMUs have in common `network` makes once.
+        """
+
+    def reached(self, port: int) -> tuple[str, int]:
+        """The address and port at which the test's network reaches a port of the guest."""
+        return GUEST_ADDRESS.format(self.index), port
+
+    @abstractmethod
+    def backend(self) -> list[str]:
+        """As in Device."""
+
+    def frontend(self) -> dict[str, Any]:
+        multi_queue = {"mq": True, "vectors": 2 * self.queues + 2} if self.queues > 1 else {}
+        return {
+            "driver": "virtio-net-pci",
+            "id": self.id,
+            "netdev": self.netdev,
+            "mac": MAC.format(self.index),
+            **multi_queue,
+        }
+
+
+TUN = "/dev/net/tun"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tap(Nic):
+    """A NIC on a tap that QEMU opens by name in the test's network namespace.
+
+    cpr: its descriptors travel to the target; `preserved` says so for a QEMU that can do it. Released QEMU
     preserves no tap descriptor: the target opens queues of its own, which the kernel allows only on a
     multi-queue tap. So without cpr the netdev asks for 2 queues at least. down_script: a program that QEMU
     runs when it gives the tap up.
     """
 
     vhost: bool = True
-    queues: int = 1
-    index: int = 0
     cpr: bool = False
     down_script: Path | None = None
-
-    @property
-    def id(self) -> str:
-        return f"net{self.index}"
 
     @property
     def ifname(self) -> str:
@@ -63,43 +116,48 @@ class Tap:
         return f"tap{self.index}"
 
     @property
+    def node(self) -> str:
+        """The file that its queues are opened from."""
+        return TUN
+
+    @property
     def netdev_queues(self) -> int:
-        """Queue pairs that the back end opens, in each QEMU."""
         return self.queues if self.cpr else max(2, self.queues)
+
+    def preserved(self, cpr: bool) -> Self:
+        return replace(self, cpr=cpr)
+
+    def on_host(self, network: Network) -> Self:
+        address = f"{HOST_ADDRESS.format(self.index)}/24"
+        network.tap(self.ifname, queues=self.netdev_queues, address=address)
+        return self
 
     def backend(self) -> list[str]:
         return option(
             "-netdev",
             {
                 "type": "tap",
-                "id": f"{self.id}-backend",
-                "ifname": self.ifname,
-                "script": "no",
-                "downscript": str(self.down_script or "no"),
-                "queues": self.netdev_queues,
+                "id": self.netdev,
+                **self._opened(),
                 "vhost": self.vhost,
                 **({"cpr": True} if self.cpr else {}),
             },
         )
 
-    def frontend(self) -> dict[str, Any]:
-        multi_queue = {"mq": True, "vectors": 2 * self.queues + 2} if self.queues > 1 else {}
-        return {
-            "driver": "virtio-net-pci",
-            "id": self.id,
-            "netdev": f"{self.id}-backend",
-            "mac": MAC.format(self.index),
-            **multi_queue,
-        }
+    def _opened(self) -> dict[str, Any]:
+        """How QEMU comes by the queues."""
+        scripts = {"script": "no", "downscript": str(self.down_script or "no")}
+        return {"ifname": self.ifname, **scripts, "queues": self.netdev_queues}
 
 
 def queues(devices: Iterable[Device], *, vhost: bool = False) -> list[tuple[str, int]]:
-    """Device and number of each queue pair of a NIC on a tap, in the order in which QEMU opens them.
+    """Device and number of each queue pair that QEMU opens from /dev/net/tun, in the order in which it does.
 
-    vhost: only of those that kernel vhost serves.
+    vhost: those that kernel vhost serves instead, each opened from /dev/vhost-net.
     """
-    taps = [device for device in devices if isinstance(device, Tap) and (device.vhost or not vhost)]
-    return [(tap.id, queue) for tap in taps for queue in range(tap.netdev_queues)]
+    taps = [device for device in devices if isinstance(device, Tap)]
+    wanted = [tap for tap in taps if (tap.vhost if vhost else tap.node == TUN)]
+    return [(tap.id, queue) for tap in wanted for queue in range(tap.netdev_queues)]
 
 
 @dataclass(frozen=True)
@@ -217,17 +275,36 @@ class Vsock(Plugged):
 
 @dataclass(frozen=True)
 class Passthrough(Plugged):
-    """A host PCI device, by vfio-pci. `role` is its name in the host file, `address` its PCI address."""
+    """A host PCI device, by vfio-pci. `role` is its name in the host file, `address` its PCI address.
+
+    iommufd: through that object's I/O address space, instead of a legacy VFIO container.
+    """
 
     role: str
     address: str
+    iommufd: bool = False
 
     @property
     def id(self) -> str:
         return f"vfio-{self.role}"
 
     def frontend(self) -> dict[str, Any]:
-        return {"driver": "vfio-pci", "id": self.id, "host": self.address, "bus": root_port(self.slot)}
+        through = {"iommufd": Iommufd.id} if self.iommufd else {}
+        bus = root_port(self.slot)
+        return {"driver": "vfio-pci", "id": self.id, "host": self.address, "bus": bus, **through}
+
+
+@dataclass(frozen=True)
+class Iommufd:
+    """QEMU's object for /dev/iommu, which passthrough devices share."""
+
+    id = "iommufd0"
+
+    def backend(self) -> list[str]:
+        return option("-object", {"qom-type": "iommufd", "id": self.id})
+
+    def frontend(self) -> None:
+        return None
 
 
 def root_port(slot: int) -> str:

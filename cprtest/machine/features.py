@@ -23,7 +23,10 @@ from cprtest.limits import stretched
 OLDEST = (10, 0)
 """The first release with cpr-transfer (docs/devel/migration/CPR.rst)."""
 
-_FORMAT = 2
+_FORMAT = 4
+ARCHITECTURES = ("x86_64", "aarch64")
+"""Those that the tests have command lines for (cprtest.machine.spec.BOARDS)."""
+
 _GREETING_LIMIT = 10.0
 _ANSWER_LIMIT = 10.0
 _QUESTIONS: dict[str, dict[str, Any]] = {
@@ -32,7 +35,7 @@ _QUESTIONS: dict[str, dict[str, Any]] = {
     "query-target": {},
     "query-kvm": {},
     "query-qmp-schema": {},
-    "qom-list-types": {"implements": "device", "abstract": False},
+    "qom-list-types": {"abstract": False},
     # The schema says nothing of VFIO and of the order of things. Trace events do: a build that can tell
     # of something does it, whatever version it calls itself.
     "trace-event-get-state": {"name": "*_cpr_*"},
@@ -45,10 +48,11 @@ class Features:
     """One QEMU binary. `names`: migration modes, capabilities and parameters, kvm, tcg, vfio-cpr,
     tap-cpr (-netdev tap,cpr=on), and its trace events about cpr as trace:NAME.
 
-    `text` is how it names its version; `devices` what -device accepts; `build_id` the linker's hash
-    of it (None when it was built without).
+    `text` is how it names its version; `devices` what types -device and -object accept; `build_id` the
+    linker's hash of it (None when it was built without).
     """
 
+    architecture: str
     version: tuple[int, ...]
     text: str
     build_id: str | None
@@ -108,8 +112,9 @@ def _check(qemu: Path, found: Features) -> None:
 
 def _ask(qemu: Path) -> Features:
     answers = _converse(qemu)
-    if answers["query-target"].get("arch") != "x86_64":
-        raise UsageError(f"{qemu} is a QEMU for {answers['query-target'].get('arch')}; x86_64 is needed.")
+    architecture = answers["query-target"].get("arch")
+    if architecture not in ARCHITECTURES:
+        raise UsageError(f"{qemu} is a QEMU for {architecture}; {' or '.join(ARCHITECTURES)} is needed.")
     version = answers["query-version"]["qemu"]
     numbers = (version["major"], version["minor"], version["micro"])
     package = answers["query-version"]["package"]
@@ -127,7 +132,14 @@ def _ask(qemu: Path) -> Features:
     if "cpr" in schema.branch("netdev_add", "tap"):
         names.add("tap-cpr")
     return Features(
-        numbers, text, build_id(qemu), modes, frozenset(names), frozenset(schema.commands), devices
+        architecture,
+        numbers,
+        text,
+        build_id(qemu),
+        modes,
+        frozenset(names),
+        frozenset(schema.commands),
+        devices,
     )
 
 

@@ -32,12 +32,34 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Board:
+    """What machine types differ in. bus: QEMU's name of the first PCI bus. options: more of -machine.
+
+    plugs: it has root ports to plug devices into.
+    """
+
+    architecture: str
+    bus: str
+    options: str
+    plugs: bool = True
+
+
+BOARDS = {
+    "q35": Board("x86_64", "pcie.0", "vmport=off,graphics=off"),
+    "pc": Board("x86_64", "pci.0", "vmport=off,graphics=off", plugs=False),
+    # The interrupt controller that the host's KVM, or TCG, does best; passthrough devices need its ITS.
+    "virt": Board("aarch64", "pcie.0", "gic-version=max,its=on"),
+}
+"""The machine types that the tests know."""
+
+
+@dataclass(frozen=True)
 class GuestSpec:
     """One guest. `accel`: kvm or tcg. `memory_mib`: guest RAM, in a file that travels.
 
     `memory`: that file is a memfd, a memfd of 2 MiB pages (hugepages), or the file of this path.
-    `machine`: q35 or pc; pc has no root ports to plug devices into. `boots`: kernel and initial RAM disk are
-    loaded; a target needs neither, but QEMU loads what is on the command line.
+    `machine`: one of BOARDS. `boots`: kernel and initial RAM disk are loaded; a target needs neither, but
+    QEMU loads what is on the command line.
     """
 
     image: Image
@@ -52,7 +74,16 @@ class GuestSpec:
     @property
     def bus(self) -> str:
         """QEMU's name of the machine's first PCI bus."""
-        return "pcie.0" if self.machine == "q35" else "pci.0"
+        return self._board.bus
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Descriptors of ours that QEMU inherits for its devices."""
+        return [fd for device in self.devices for fd in getattr(device, "fds", ())]
+
+    @property
+    def _board(self) -> Board:
+        return BOARDS[self.machine]
 
     def with_devices(self, *devices: Device) -> "GuestSpec":
         """The same guest with more devices."""
@@ -61,7 +92,8 @@ class GuestSpec:
     @property
     def savable(self) -> "GuestSpec":
         """The same guest without the devices that no saved state can hold."""
-        return replace(self, devices=tuple(d for d in self.devices if not isinstance(d, Plugged)))
+        held = (d for d in self.devices if not isinstance(d, Plugged) and d.frontend() is not None)
+        return replace(self, devices=tuple(held))
 
     def command_line(self) -> list[str]:
         """Arguments of QEMU for this guest, without program name, monitors and incoming channels."""
@@ -71,7 +103,7 @@ class GuestSpec:
             *("-smp", str(self.vcpus), "-m", str(self.memory_mib)),
             *option("-object", self._memory_backend()),
             # aux-ram-share: VGA, ROMs and the like travel by descriptor as well (needed by cpr-transfer).
-            *("-machine", f"{self.machine},memory-backend=ram0,aux-ram-share=on,vmport=off,graphics=off"),
+            *("-machine", f"{self.machine},memory-backend=ram0,aux-ram-share=on,{self._board.options}"),
             *(self._boot() if self.boots else ()),
         ]
         for port in self._root_ports():
@@ -112,7 +144,7 @@ class GuestSpec:
         return {"qom-type": "memory-backend-memfd", **huge, **backend}
 
     def _root_ports(self) -> list[dict[str, Any]]:
-        return _root_ports() if self.machine == "q35" else []
+        return _root_ports() if self._board.plugs else []
 
 
 def _root_ports() -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from cprtest.provision.qemu_source import DEFAULT, LAB, build_of, named
 
 KERNEL_PACKAGE = "linux-image-amd64"
 SUITE = "trixie"
+ARCHITECTURE = "x86_64"
+"""What kernel and guest image are made for."""
 # The modules of cprtest.guest that the image is made by; the others talk to the guest.
 GUEST_BUILDERS = ("image", "cpio", "modules", "tools", "tree")
 
@@ -49,6 +51,19 @@ def guest_record() -> Path:
     files = sorted(path for path in sources if path.is_file())
     inputs = digest([kernel().release, " ".join(programs.FLAGS), *files])
     return cache_dir() / "installed" / f"guest-{inputs}.json"
+
+
+def passt_record() -> Path:
+    """The file that says which passt is in use."""
+    return cache_dir() / "installed" / f"passt-{SUITE}.json"
+
+
+def passt() -> list[str]:
+    """The words that start passt, by its own loader and with its own C library. Raises NotInstalled."""
+    record = read_record(passt_record(), "version")
+    if record is None or not (base := cache_dir() / "passt" / record["version"]).is_dir():
+        raise NotInstalled("passt is not there yet: run `scripts/setup`.")
+    return [str(base / "ld-linux-x86-64.so.2"), "--library-path", str(base), str(base / "passt")]
 
 
 def venv_record() -> Path:
@@ -115,7 +130,8 @@ def versions() -> dict[str, str]:
     """What set-up installed, by name; recorded with every result."""
     found = {"python": sys.version.split()[0], "kernel": kernel().version, "guest image": guest_image().ident}
     host = cache_dir() / "installed" / "host.json"
-    for path in (qemu().parent.parent / "build.json", venv_record(), host, guest_record()):
+    made = (qemu().parent.parent / "build.json", venv_record(), host, guest_record(), passt_record())
+    for path in made:
         record = read_record(path) or {}
         found |= record.get("versions", {})
     return found

@@ -51,6 +51,7 @@ def nothing_to_do(flavours: Sequence[str] = (LAB, DEFAULT)) -> bool:
     names = packages.wanted(packages.LIST.read_text(encoding="utf-8"))
     try:
         installed.guest_image()
+        installed.passt()
         for flavour in flavours:
             installed.qemu(flavour)
     except NotInstalled:
@@ -67,13 +68,14 @@ def first_stage() -> None:
 
 def second_stage(flavours: Sequence[str], refresh: bool) -> Path:
     """Kernel, guest image and QEMUs; returns the path of the last QEMU. Runs in the venv."""
-    from cprtest.provision import kernel, qemu  # noqa: PLC0415 - not needed when there is nothing to do
+    from cprtest.provision import kernel, passt, qemu  # noqa: PLC0415 - not needed when there is nothing to do
 
     def guest() -> None:
         kernel.ensure(refresh)
         for source in programs.missing():
             programs.compiled(source)
         build_guest_image(refresh)
+        passt.ensure(refresh)
 
     results: list[Path] = []
     with progress.shown():

@@ -3,8 +3,12 @@
 
 from cprtest.errors import Damage
 from cprtest.guest.guest import Guest
+from cprtest.machine.devices import Disk
 
-_DISK = "/dev/vda"
+
+def _disk(guest: Guest) -> str | None:
+    """What the guest calls its first disk."""
+    return next((device.guest_name for device in guest.spec.devices if isinstance(device, Disk)), None)
 
 
 class MemoryData:
@@ -30,6 +34,7 @@ class DiskData:
 
     def __init__(self, guest: Guest, size_mib: int = 2) -> None:
         self._guest = guest
+        self._disk = _disk(guest)
         self._blocks = f"bs=1M count={size_mib}"
         self._write()
 
@@ -43,29 +48,30 @@ class DiskData:
     def _write(self) -> None:
         self._guest.run(f"dd if=/dev/urandom of=/run/disk {self._blocks} 2>/dev/null", seconds=30)
         self._guest.run(
-            f"dd if=/run/disk of={_DISK} {self._blocks} oflag=direct conv=fsync 2>/dev/null", seconds=30
+            f"dd if=/run/disk of={self._disk} {self._blocks} oflag=direct conv=fsync 2>/dev/null", seconds=30
         )
         self._hash = self._guest.run("sha256sum /run/disk", seconds=30).split()[0]
 
     def _sum(self) -> str:
         return self._guest.run(
-            f"dd if={_DISK} {self._blocks} iflag=direct 2>/dev/null | sha256sum", seconds=30
+            f"dd if={self._disk} {self._blocks} iflag=direct 2>/dev/null | sha256sum", seconds=30
         ).split()[0]
 
 
 class SmallData:
-    """A little random data in memory and, the same, on the first disk: one command a check, for many checks.
+    """A little random data in memory and, the same, on the first disk if there is one.
 
-    disk: whether the guest has a disk.
+    One command a check, for many checks. disk: whether the first disk may be used.
     """
 
     def __init__(self, guest: Guest, *, disk: bool = True) -> None:
         self._guest = guest
-        copy = f"dd if=/run/small of={_DISK} bs=64k oflag=direct conv=fsync 2>/dev/null && " if disk else ""
+        node = _disk(guest) if disk else None
+        copy = f"dd if=/run/small of={node} bs=64k oflag=direct conv=fsync 2>/dev/null && " if node else ""
         self._write = (
             f"dd if=/dev/urandom of=/run/small bs=64k count=4 2>/dev/null && {copy}sha256sum </run/small"
         )
-        read = f"dd if={_DISK} bs=64k count=4 iflag=direct 2>/dev/null" if disk else "cat /run/small"
+        read = f"dd if={node} bs=64k count=4 iflag=direct 2>/dev/null" if node else "cat /run/small"
         self._read = f"sha256sum </run/small && {read} | sha256sum"
         self._hash = guest.run(self._write).split()[0]
 

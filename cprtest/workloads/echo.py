@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.limits import stretched, wait_until
-from cprtest.machine.devices import GUEST_ADDRESS
+from cprtest.machine.devices import HOST_ADDRESS, Nic
 
 _BLOCK = 1024
 _WINDOW = 64 * 1024
@@ -150,10 +150,39 @@ class EchoStream:
 
 def tcp(guest: Guest, network: Network, index: int = 0) -> EchoStream:
     """An echo stream over TCP through NIC `index` of the guest."""
+    _serve(guest)
+    return _through(guest, network, index)
+
+
+def _serve(guest: Guest) -> None:
     guest.run(f"busybox nc -ll -p {_PORT} -e /bin/cat >/dev/null 2>&1 </dev/null &")
-    address = GUEST_ADDRESS.format(index)
-    sock = _connected(lambda: network.connect(address, _PORT), f"{address} port {_PORT}")
-    return EchoStream(sock, guest.dead)
+
+
+def _through(guest: Guest, network: Network, index: int) -> EchoStream:
+    nic = next(d for d in guest.spec.devices if isinstance(d, Nic) and d.index == index)
+    address, port = nic.reached(_PORT)
+    return EchoStream(
+        _connected(lambda: network.connect(address, port), f"{address} port {port}"), guest.dead
+    )
+
+
+class Connections:
+    """A connection of its own for each round, through a NIC whose connections end with their QEMU."""
+
+    def __init__(self, guest: Guest, network: Network, index: int = 0) -> None:
+        self._guest, self._network, self._index = guest, network, index
+        _serve(guest)
+        # passt has to hear of the guest to know where it is; the target's is told by the source's.
+        guest.run(f"ping -c 1 -w 2 {HOST_ADDRESS.format(index)} >/dev/null || true")
+
+    def wait_progress(self) -> None:
+        """A new connection carries its bytes there and back. Raises AssertionError or TimeLimit."""
+        stream = _through(self._guest, self._network, self._index)
+        stream.wait_progress()
+        stream.stop()
+
+    def stop(self) -> None:
+        """Nothing is open between rounds."""
 
 
 def vsock(guest: Guest, cid: int) -> EchoStream:

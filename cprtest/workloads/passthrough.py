@@ -11,6 +11,7 @@ from cprtest.machine.devices import Passthrough
 from cprtest.workloads.ivshmem import Ivshmem
 from cprtest.workloads.nic import Nic
 from cprtest.workloads.nvme import Nvme
+from cprtest.workloads.presence import Presence
 
 
 class Exerciser(Protocol):
@@ -21,9 +22,14 @@ class Exerciser(Protocol):
 
 
 def exerciser(guest: Guest, device: Passthrough, network: Callable[[], Network]) -> Exerciser:
-    """The workload for `device`. `network`: the test's network, asked for only where a NIC needs it."""
+    """The workload for `device`; for a NIC without a wire in the host file, or what nobody knows, Presence.
+
+    `network`: the test's network, asked for only where a NIC needs it.
+    """
     if device.role == "nvme":
         return Nvme(guest, device)
     if device.role == "ivshmem":
         return Ivshmem(guest, device)
-    return Nic(guest, device, network(), hostfile.wire_of(device.address))
+    if wire := hostfile.wire_of(device.address):
+        return Nic(guest, device, network(), wire)
+    return Presence(guest, device)

@@ -14,6 +14,7 @@ from cprtest import needs
 from cprtest.errors import CprError
 from cprtest.host import hostfile, namespace
 from cprtest.host.network import Network
+from cprtest.host.runs import Run
 from cprtest.limits import TimeLimit, patience
 
 TUNSETIFF = 0x400454CA  # linux/if_tun.h
@@ -166,3 +167,22 @@ def test_without_namespaces_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(namespace, "_HOLDER", ["sh", "-c", "echo unshare: not permitted >&2; exit 1"])
     with pytest.raises(CprError, match=r"unshare: not permitted.*--lane lab"):
         Network()
+
+
+@with_tun
+def test_passt_listens_and_ends_with_its_network(network: Network) -> None:
+    with Run.start():
+        path, forwards = network.passt("up0", "10.99.0.1", "10.99.0.2", 7007)
+        again, another = network.passt("up0", "10.99.0.1", "10.99.0.2", 7007)
+        assert path.is_socket() and again.is_socket() and (path, forwards) != (again, another)
+        network.connect("127.0.0.1", forwards).close()
+        processes = network._passts[:]
+        network.close()
+    assert all(process.poll() is not None for process in processes)
+
+
+@with_tun
+def test_a_tap_that_is_there_stays(network: Network) -> None:
+    network.tap("tap0", queues=2)
+    network.tap("tap0")
+    assert network.run(["ip", "-oneline", "link", "show", "type", "tun"]).stdout.count("tap0") == 1

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from cprtest.errors import CprError
 from cprtest.machine import state
-from cprtest.machine.devices import Disk, Passthrough, Tap, ToolsDisk, Vsock
-from cprtest.machine.spec import GuestSpec, Image, channel, incoming
+from cprtest.machine.devices import Device, Disk, Iommufd, Passthrough, Tap, ToolsDisk, Vsock, queues
+from cprtest.machine.nics import Macvtap, Passt, Vdpa
+from cprtest.machine.spec import BOARDS, GuestSpec, Image, channel, incoming
 
 IMAGE = Image(Path("/k"), Path("/i"), "console=ttyS0", "abc")
 SPEC = GuestSpec(IMAGE, "tcg")
@@ -105,3 +107,63 @@ def test_saved_states_go_a_week_after_their_last_use(tmp_path: Path) -> None:
             os.utime(path, (0, time.time() - days * 86400))
     state.prune(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["used", "used.lock"]
+
+
+def test_macvtap_is_inherited_and_not_opened(qemu: Path) -> None:
+    nic = Macvtap(vhost=True, queues=2, cpr=True, fds=(7, 8))
+    netdev = json.loads(nic.backend()[1])
+    assert netdev["fds"] == "7:8" and netdev["cpr"] is True and "ifname" not in netdev
+    assert replace(SPEC, devices=(nic, Tap(index=1))).descriptors == [7, 8]
+    assert queues((nic, Tap(index=1)), vhost=True) == [("net0", 0), ("net0", 1), ("net1", 0), ("net1", 1)]
+    assert queues((nic, Tap(index=1))) == [("net1", 0), ("net1", 1)]
+    assert replace(SPEC, devices=(nic,)).shape(qemu) == replace(SPEC, devices=(replace(nic, fds=()),)).shape(
+        qemu
+    )
+
+
+def test_vdpa_is_opened_by_its_node() -> None:
+    netdev = json.loads(Vdpa(node=Path("/dev/vhost-vdpa-0")).backend()[1])
+    assert netdev == {"type": "vhost-vdpa", "id": "net0-backend", "vhostdev": "/dev/vhost-vdpa-0"}
+
+
+def test_iommufd_is_one_object_that_devices_share(qemu: Path) -> None:
+    devices: tuple[Device, ...] = (
+        Iommufd(),
+        *(Passthrough(n, f"r{n}", f"0000:0{n}:00.0", iommufd=True) for n in (1, 2)),
+    )
+    spec = replace(SPEC, devices=devices)
+    line = spec.command_line()
+    objects = [json.loads(v) for o, v in itertools.pairwise(line) if o == "-object"]
+    assert [o["id"] for o in objects if o["qom-type"] == "iommufd"] == ["iommufd0"]
+    assert [d["iommufd"] for d in devices_of(line) if d["driver"] == "vfio-pci"] == ["iommufd0"] * 2
+    assert spec.shape(qemu) == SPEC.shape(qemu)
+
+
+def test_aarch64_has_a_board_of_its_own() -> None:
+    spec = replace(SPEC, machine="virt", devices=(Passthrough(0, "nvme", "0000:01:00.0"),))
+    line = spec.command_line()
+    machine = line[line.index("-machine") + 1]
+    assert machine == "virt,memory-backend=ram0,aux-ram-share=on,gic-version=max,its=on"
+    assert spec.bus == "pcie.0"
+    assert {"port0", "port5"} <= {str(d.get("id")) for d in devices_of(line)}
+
+
+@pytest.mark.parametrize("machine", BOARDS)
+def test_only_a_board_with_root_ports_has_them(machine: str) -> None:
+    ports = [
+        d
+        for d in devices_of(replace(SPEC, machine=machine).command_line())
+        if d["driver"] == "pcie-root-port"
+    ]
+    assert bool(ports) == BOARDS[machine].plugs
+
+
+def test_passt_is_reached_through_its_forwarded_port() -> None:
+    nic = Passt(index=1, socket=Path("/s"), forwards=7101)
+    chardev, netdev = nic.backend()[1], json.loads(nic.backend()[3])
+    assert chardev == "socket,id=net1-socket,path=/s"
+    assert netdev == {"type": "vhost-user", "id": "net1-backend", "chardev": "net1-socket"}
+    assert nic.reached(7007) == ("127.0.0.1", 7101) and not nic.lasting
+    with pytest.raises(CprError, match="port 7007 of the guest only, not to 22"):
+        nic.reached(22)
+    assert Tap(index=1).reached(22) == ("10.99.1.2", 22)
