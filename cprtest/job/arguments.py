@@ -9,8 +9,12 @@ from typing import NoReturn
 from cprtest import manpage
 from cprtest.errors import UsageError
 from cprtest.job import suites
+from cprtest.lab import devices
 from cprtest.machine.features import features
 from cprtest.provision.qemu_source import build_of, named
+
+_VARIANTS = ("-m", "--mux-yaml", "--cit-parameter-file", "--json-variants-load")
+"""Options of Avocado's that we give it ourselves."""
 
 LANES = ("auto", "here", "lab")
 EXPLORE = ("hours", "seed", "plan")
@@ -58,6 +62,8 @@ class Arguments:
     target_qemu: Qemu | None
     results: Path | None
     against: Path | None
+    variants: Path | None
+    lab_devices: tuple[str, ...]
     avocado: tuple[str, ...]
     problems: tuple[str, ...]
     listing: bool = False
@@ -75,8 +81,9 @@ class Arguments:
         return None if allowed is None else allowed + float(self.explore.get("hours", 0))
 
     def flavours(self) -> set[str]:
-        """The builds of ours that the user named."""
-        return {qemu.flavour for qemu in (self.qemu, self.target_qemu) if qemu and qemu.flavour}
+        """The builds of ours that the user named, or the suite wants."""
+        given = {qemu.flavour for qemu in (self.qemu, self.target_qemu) if qemu and qemu.flavour}
+        return given | suites.BUILDS.get(self.suite, set())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,7 +99,8 @@ def parse(words: list[str]) -> Arguments:
     parser = _Parser(
         prog="scripts/run",
         usage="scripts/run [SUITE] [--qemu BIN] [--target-qemu BIN] [--lane auto|here|lab] [--labs N] "
-        "[--results DIR] [--against DIR] [--hours N] [--seed S] [--plan TEXT] [-- AVOCADO ARGS]\n"
+        "[--lab-devices ROLES] [--variants FILE] [--results DIR] [--against DIR] [--hours N] [--seed S] "
+        "[--plan TEXT] [-- AVOCADO ARGS]\n"
         "       scripts/run [SUITE] --list [--json]",
         description="Set up what is missing, run a suite, write the report.",
         epilog=_EPILOG,
@@ -122,6 +130,20 @@ def parse(words: list[str]) -> Arguments:
         metavar="N",
         type=_positive,
         help="labs that share the lab's tests (default: one on KVM, else one for each CPU, at most 4)",
+    )
+    parser.add_argument(
+        "--lab-devices",
+        metavar="ROLES",
+        type=_roles,
+        default=(),
+        help="devices to pass through that labs have, separated by commas (default: all; docs/lab.md)",
+    )
+    parser.add_argument(
+        "--variants",
+        metavar="FILE",
+        type=Path,
+        help="run each test with each variant in FILE: .csv, .cit, .yaml or .json "
+        "(default: tests/vars/SUITE.csv where there is one; docs/hardware.md)",
     )
     parser.add_argument(
         "--results", metavar="DIR", type=Path, help="where results go (default: results/TIME-PID)"
@@ -157,6 +179,9 @@ def parse(words: list[str]) -> Arguments:
         raise UsageError(
             f"--{next(iter(explore))} is for the suites soak and explore, not for {given.suite}."
         )
+    if own := [word for word in avocado if word.partition("=")[0] in _VARIANTS]:
+        raise UsageError(f"{own[0]}: variants are given as --variants FILE, so that each lane gets its own.")
+    devices.chosen(devices.assignable(ivshmem_mib=0, disk_fd=0), given.lab_devices)
     return Arguments(
         suite=given.suite,
         lane=given.lane,
@@ -166,6 +191,8 @@ def parse(words: list[str]) -> Arguments:
         target_qemu=_qemu("--target-qemu", given.target_qemu),
         results=_results(given.results),
         against=_against(given.against),
+        variants=given.variants,
+        lab_devices=given.lab_devices,
         avocado=tuple(avocado),
         problems=tuple(given.problem),
         listing=given.list,
@@ -187,6 +214,10 @@ def _hours(text: str) -> float:
     if not 0 < hours < 1000:
         raise argparse.ArgumentTypeError(f"{text} is not a number of hours")
     return hours
+
+
+def _roles(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
 
 
 def _qemu(option: str, name: str | None) -> Qemu | None:

@@ -42,6 +42,8 @@ class Job:
     references: files or names of tests, relative to the checkout. tags: what filters them. directory:
     where Avocado makes its own directory for the job. parameters: Avocado's, for all tests. extra:
     arguments of the user's for `avocado run`. hours: how long a test may take, if not as in avocado.cfg.
+    variants: Avocado's JSON file of them, which holds the parameters too. lab_devices: roles of the devices
+    that a lab has; none: all.
     """
 
     lane: str
@@ -51,12 +53,13 @@ class Job:
     parameters: dict[str, str]
     extra: tuple[str, ...] = ()
     hours: float | None = None
+    variants: Path | None = None
+    lab_devices: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
         """Avocado, started with the project's own configuration, in the lab if need be.
 
-        Avocado ignores a --config that is not there, and refuses -p together with a variants file (-m);
-        with one, the parameters are injected into the variants instead.
+        Avocado ignores a --config that is not there.
         """
         if not CONFIG.is_file():
             raise CprError(f"{CONFIG} is missing; get it back from version control.")
@@ -69,11 +72,12 @@ class Job:
         ]
         for tag in self.tags:
             words += ["-t", tag]
-        with_variants = any(word == "-m" or word.startswith("--mux-yaml") for word in self.extra)
-        for name, value in self.parameters.items():
-            words += ["--mux-inject", f"/run:{name}:{value}"] if with_variants else ["-p", f"{name}={value}"]
+        if self.variants:
+            words += ["--json-variants-load", str(self.variants)]
+        else:
+            words += [word for name, value in self.parameters.items() for word in ("-p", f"{name}={value}")]
         words += ["--job-results-dir", str(self.directory), *self.extra]
-        return in_lane(self.lane, self.directory, words)
+        return in_lane(self.lane, self.directory, words, self.lab_devices)
 
     def _config(self) -> Path:
         """The project's configuration; Avocado has no option for the time limit of a test."""
@@ -110,11 +114,12 @@ class Runnable(Protocol):
         """Program and arguments, the lab's included."""
 
 
-def in_lane(lane: str, directory: Path, words: list[str]) -> list[str]:
+def in_lane(lane: str, directory: Path, words: list[str], lab_devices: Sequence[str] = ()) -> list[str]:
     """The command that runs `words` from the checkout in a lane, where `directory` can be written."""
     inside = ["env", f"--chdir={paths.CHECKOUT}", f"PYTHONWARNINGS={_QUIET}", *words]
-    lab = [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--writable", str(directory), "--"]
-    return inside if lane == "here" else [*lab, *inside]
+    lab = [str(paths.CHECKOUT / "scripts" / "lab"), "run", "--writable", str(directory)]
+    chosen = ["--devices", ",".join(lab_devices)] if lab_devices else []
+    return inside if lane == "here" else [*lab, *chosen, "--", *inside]
 
 
 def run(jobs: Sequence[Runnable]) -> list[Ended]:

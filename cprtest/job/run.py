@@ -19,7 +19,8 @@ from pathlib import Path
 from cprtest import paths
 from cprtest.errors import CprError, UsageError
 from cprtest.host.runs import Run
-from cprtest.job import arguments, lane, listing, shares, suites
+from cprtest.job import arguments, lane, listing, shares, suites, variants
+from cprtest.job.plan import Plan
 from cprtest.job.prctl import set_subreaper
 from cprtest.lab.launch import side_by_side
 from cprtest.report import about, merge
@@ -43,11 +44,13 @@ def main(words: list[str]) -> int:
     _say_lines_at_once()
     try:
         asked = arguments.parse(words)
-        names = suites.members(asked.suite)
-        if not names:
+        tests = suites.members(asked.suite)
+        if not tests:
             raise UsageError(suites.empty(asked.suite))
+        file = asked.variants or variants.default(asked.suite)
+        plan = Plan(asked, tests, tuple(variants.read(file)) if file else ())
         if asked.listing:
-            found = listing.entries(names)
+            found = listing.entries(plan.names)
             print(listing.as_json(asked.suite, found) if asked.as_json else listing.as_text(found))
             return 0
         root = _results_directory(asked.results)
@@ -59,10 +62,11 @@ def main(words: list[str]) -> int:
         return 1
     set_subreaper()
     with _terminated_as_interrupted():
-        return _run(asked, names, root)
+        return _run(plan, root)
 
 
-def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
+def _run(plan: Plan, root: Path) -> int:
+    asked = plan.asked
     started, clock = datetime.now().astimezone(), time.monotonic()
     progress = Progress(problems=list(asked.problems))
     planned = Results(
@@ -73,7 +77,7 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
         host=about.host(),
         versions={**about.versions(), **_chosen(asked)},
         lanes=(),
-        tests=tuple(_merged(names, progress)),
+        tests=tuple(_merged(plan.names, progress)),
         finished=False,
     )
     write_json(planned, root)
@@ -83,7 +87,7 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
         for sentence in run.cleaned:
             print(sentence)
         with run:
-            _run_lanes(asked, names, root, progress)
+            _run_lanes(plan, root, progress)
             progress.problems += run.close()
     except KeyboardInterrupt:
         progress.interrupted = True
@@ -96,7 +100,7 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
         planned,
         duration=round(time.monotonic() - clock, 3),
         lanes=tuple(progress.lanes),
-        tests=tuple(_merged(names, progress)),
+        tests=tuple(_merged(plan.names, progress)),
         problems=tuple(progress.problems),
         finished=True,
     )
@@ -106,31 +110,23 @@ def _run(asked: arguments.Arguments, names: list[str], root: Path) -> int:
     return results.exit_status()
 
 
-def _run_lanes(asked: arguments.Arguments, names: list[str], root: Path, progress: Progress) -> None:
+def _run_lanes(plan: Plan, root: Path, progress: Progress) -> None:
+    asked = plan.asked
     if asked.lane != "lab":
         tags = suites.tags_of(asked.suite)
-        job = lane.Job(
-            "here", [suites.TESTS], tags, root / "here", asked.parameters(), asked.avocado, asked.hours
-        )
-        _run_lane([job], [names], root, progress)
+        _run_lane([plan.job("here", [suites.TESTS], tags, plan.names, root)], [plan.names], root, progress)
     if asked.lane == "here" or progress.interrupted:
         return
     here = progress.results.get("here")
-    todo = names if here is None else [test.name for test in here if test.status == "CANCEL"]
-    todo = list(dict.fromkeys(name.partition(";")[0] for name in todo))
+    todo = plan.names if here is None else [test.name for test in here if test.status == "CANCEL"]
     if todo:
         labs = min(len(todo), asked.labs or side_by_side())
         where = "the lab" if labs == 1 else f"{labs} labs side by side"
-        print(f"\n{len(todo)} of {len(names)} tests run in {where}.", flush=True)
+        print(f"\n{len(todo)} of {len(plan.names)} tests run in {where}.", flush=True)
         divided = shares.shared(todo, labs, shares.known())
-        jobs = [_lab_job(asked, share, root / f"lab-{n}") for n, share in enumerate(divided, 1)]
+        jobs = [plan.lab_job(f"lab-{n}", share, root) for n, share in enumerate(divided, 1)]
         _run_lane(jobs, divided, root, progress)
         shares.remember(progress.results.get("lab", []))
-
-
-def _lab_job(asked: arguments.Arguments, names: list[str], directory: Path) -> lane.Job:
-    references = [lane.exactly(name) for name in names]
-    return lane.Job("lab", references, (), directory, asked.parameters(), asked.avocado, asked.hours)
 
 
 def _run_lane(jobs: list[lane.Job], expected: list[list[str]], root: Path, progress: Progress) -> None:

@@ -35,8 +35,17 @@ def remember(results: Iterable[Result]) -> None:
 
 
 def shared(names: Sequence[str], count: int, seconds: dict[str, float]) -> list[list[str]]:
-    """The tests in `count` shares, the longest given away first; each share in the order of `names`."""
+    """The tests in `count` shares, the longest given away first; each share in the order of `names`.
+
+    Every second share is in reverse order: neighbours want the same saved states, and two labs that make
+    one at the same time both do the work.
+    """
     shares: list[list[str]] = [[] for _ in range(count)]
     for name in sorted(names, key=lambda name: -seconds.get(name, _USUAL)):
         min(shares, key=lambda share: sum(seconds.get(n, _USUAL) for n in share)).append(name)
-    return [sorted(share, key=names.index) for share in shares if share]
+    place = {name: number for number, name in enumerate(names)}
+    return [
+        sorted(share, key=place.__getitem__, reverse=bool(number % 2))
+        for number, share in enumerate(shares)
+        if share
+    ]

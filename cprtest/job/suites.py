@@ -20,6 +20,9 @@ SUITES = {
 HOURS = {"soak": 1.0, "explore": 1.0, "sweep": 2.0}
 """How long a test may take, besides what it is told to take; in other suites, as avocado.cfg says."""
 
+BUILDS = {"matrix": {"mutants"}}
+"""QEMU builds that a suite needs besides those under test: `other` targets of the matrix."""
+
 TESTS = "tests/functional"
 
 

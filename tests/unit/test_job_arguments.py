@@ -106,16 +106,32 @@ def test_no_smoke_suite_without_tests() -> None:
     assert suites.members("smoke")
 
 
-def test_parameters_are_injected_where_p_is_refused() -> None:
-    job = Job("here", ["tests/functional"], ("smoke",), Path("/r"), {"qemu_bin": "/q"}, ("-m", "vars.yaml"))
-    words = job.command()
-    assert "-p" not in words
-    assert words[words.index("--mux-inject") + 1] == "/run:qemu_bin:/q"
+def test_parameters_are_in_the_variants_where_p_is_refused() -> None:
+    parameters = {"qemu_bin": "/q"}
+    words = Job("here", ["tests"], ("smoke",), Path("/r"), parameters, variants=Path("/v")).command()
+    assert "-p" not in words and words[words.index("--json-variants-load") + 1] == "/v"
+
+
+@pytest.mark.parametrize("words", [["-m", "a.yaml"], ["--cit-parameter-file=a.cit"]])
+def test_variants_are_not_given_behind_our_back(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="given as --variants FILE"):
+        arguments.parse(["matrix", "--", *words])
+
+
+def test_a_device_that_no_lab_has() -> None:
+    assert arguments.parse(["--lab-devices", "nvme,e1000e"]).lab_devices == ("nvme", "e1000e")
+    with pytest.raises(UsageError, match="The lab has no device gpu"):
+        arguments.parse(["--lab-devices", "nvme,gpu"])
+
+
+def test_the_matrix_needs_another_build_for_its_other_targets() -> None:
+    assert arguments.parse(["matrix", "--qemu", "stock"]).flavours() == {"stock", "mutants"}
+    assert arguments.parse(["smoke"]).flavours() == set()
 
 
 def test_shares_end_together() -> None:
     seconds = {"a": 10.0, "b": 10.0, "long": 100.0, "c": 30.0}
-    assert shares.shared(["a", "b", "c", "long"], 2, seconds) == [["long"], ["a", "b", "c"]]
+    assert shares.shared(["a", "b", "c", "long"], 2, seconds) == [["long"], ["c", "b", "a"]]
     assert shares.shared(["a", "new"], 3, seconds) == [["new"], ["a"]]
 
 

@@ -161,6 +161,28 @@ def test_what_cancels_here_runs_in_the_lab(checkout: Checkout) -> None:
     assert "It needs the lab." in str(unpacked(report.read_text(), "index"))
 
 
+def test_only_the_variants_that_cancel_run_in_the_lab(checkout: Checkout) -> None:
+    """Each with its own parameters, and with those of the command line."""
+    checkout.write(
+        "tests/functional/tiny.py",
+        "import os\nfrom avocado import Test\n"
+        'class Tiny(Test):\n    """:avocado: tags=smoke"""\n    def test(self):\n'
+        "        if self.params.get('where') == 'lab' and 'CPRTEST_LANE' not in os.environ:\n"
+        "            self.cancel('lab: it is not here.')\n"
+        "        self.assertEqual(self.params.get('where') or 'x', self.params.get('again'))\n",
+    )
+    checkout.write("tests/vars/smoke.csv", "where,again\nhere,here\nlab,lab\nlab,other\n")
+    status, output = checkout.run("smoke")
+    assert status == 1, output
+    assert "2 of 3 tests run in the lab." in output
+    tests = checkout.report()["tests"]
+    assert [(test["name"].partition(";")[2], test["lane"], test["status"]) for test in tests] == [
+        ("here-here", "here", "PASS"),
+        ("lab-lab", "lab", "PASS"),
+        ("lab-other", "lab", "FAIL"),
+    ]
+
+
 def test_a_failure_is_status_1_and_listed(checkout: Checkout) -> None:
     status, output = checkout.run("soak", "--lane", "here")
     assert status == 1
