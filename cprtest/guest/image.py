@@ -91,12 +91,14 @@ def identity(*images: dict[str, cpio.Entry]) -> str:
     return hashlib.sha256(stream.getvalue() + repr(tools.OPTIONS).encode()).hexdigest()[:16]
 
 
-def build(cache: Path) -> tuple[Path, dict[str, str]]:
+def build(cache: Path, suite: str = installed.SUITE) -> tuple[Path, dict[str, str]]:
     """Make sure that the image of today's packages is in `cache`; returns its directory, and their versions.
+
+    suite: whose kernel it is for; everything else in it is the same.
 
     Safe against a second build at the same time and against being killed: the directory appears whole.
     """
-    kernel = installed.kernel()
+    kernel = installed.kernel(suite)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".packages-", dir=cache) as scratch:
         # What they depend on by Debian's rules is mostly for set-up scripts, which never run here.

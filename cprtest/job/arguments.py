@@ -11,7 +11,7 @@ from cprtest.errors import UsageError
 from cprtest.job import suites
 from cprtest.lab import devices
 from cprtest.machine.features import features
-from cprtest.provision.qemu_source import build_of, named
+from cprtest.provision.qemu_source import BUILT, flavour_of, named
 
 _VARIANTS = ("-m", "--mux-yaml", "--cit-parameter-file", "--json-variants-load")
 """Options of Avocado's that we give it ourselves."""
@@ -225,7 +225,8 @@ def _qemu(option: str, name: str | None) -> Qemu | None:
         return None
     build = named(name)
     if build is not None:
-        return Qemu(name, f"{build_of(build.flavour).version}, our build", build.flavour)
+        whose = "our build" if build.flavour in BUILT else "Debian's"
+        return Qemu(name, f"{flavour_of(build.flavour).version}, {whose}", build.flavour)
     path = Path(name).expanduser().absolute()
     try:
         return Qemu(str(path), features(path).text)

@@ -21,6 +21,7 @@ from cprtest.errors import CprError
 from cprtest.limits import stretched, wait_until
 from cprtest.machine.qmp import Qmp
 from cprtest.machine.spec import GuestSpec
+from cprtest.provision import installed
 from cprtest.timeline.clock import WallClock
 
 # What a timeline is made of, before there are observers outside QEMU. Names that a QEMU does not
@@ -148,6 +149,7 @@ class Machine:
         """QEMU and its arguments. qmp, shell: character devices (-chardev, without id)."""
         return [
             str(self.qemu),
+            *installed.firmware(self.qemu),
             *("-name", f"cpr-{self.actor},debug-threads=on"),
             *("-chardev", f"{qmp},id=qmp", "-mon", "chardev=qmp,mode=control"),
             *("-chardev", f"file,id=console,path={self._console},append=on"),

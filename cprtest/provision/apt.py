@@ -12,19 +12,20 @@ from pathlib import Path
 from cprtest.errors import CprError
 from cprtest.provision.aptroot import LISTS_MAX_AGE, Deb, PrivateRoot
 from cprtest.provision.files import verify_sha256
+from cprtest.provision.installed import SUITE
 
 HELPER = "/usr/lib/apt/apt-helper"
 
 _one_at_a_time = threading.Lock()  # apt locks its directories, but does not wait
 
 
-def fetch_debs(packages: Sequence[str], max_age: float = LISTS_MAX_AGE) -> list[Deb]:
-    """Download `packages` of Debian SUITE (and its security archive) with all they depend on.
+def fetch_debs(packages: Sequence[str], max_age: float = LISTS_MAX_AGE, suite: str = SUITE) -> list[Deb]:
+    """Download `packages` of Debian `suite` (and its security archive) with all they depend on.
 
     Raises CprError in apt's words. Needs no privileges. With all of it in the cache it needs no network.
     """
     with _one_at_a_time:
-        root = PrivateRoot()
+        root = PrivateRoot(suite)
         root.update(max_age)
         try:
             return root.download(packages)
@@ -33,18 +34,18 @@ def fetch_debs(packages: Sequence[str], max_age: float = LISTS_MAX_AGE) -> list[
             return root.download(packages)
 
 
-def fetch_alone(package: str) -> Deb:
+def fetch_alone(package: str, suite: str = SUITE) -> Deb:
     """Download one package, and nothing that it depends on."""
     with _one_at_a_time:
-        root = PrivateRoot()
+        root = PrivateRoot(suite)
         root.update()
         return root.download_alone(package)
 
 
-def dependencies(package: str) -> list[str]:
+def dependencies(package: str, suite: str = SUITE) -> list[str]:
     """Names of the packages that `package` directly depends on."""
     with _one_at_a_time:
-        root = PrivateRoot()
+        root = PrivateRoot(suite)
         root.update()
         return root.dependencies(package)
 

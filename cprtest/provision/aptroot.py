@@ -34,21 +34,27 @@ class Deb:
 
 
 class PrivateRoot:
-    """An apt root of our own below the cache directory."""
+    """An apt root of our own below the cache directory, for `suite`; downloads of all suites lie together."""
 
-    def __init__(self) -> None:
-        self.path = cache_dir() / "apt"
-        self.archives = self.path / "cache" / "archives"
+    def __init__(self, suite: str = SUITE) -> None:
+        self.suite = suite
+        self.path = cache_dir() / "apt" / suite
+        self._cache = self.path.parent / "cache"
+        self.archives = self._cache / "archives"
+        self._preferences = self.path / "preferences"
         self._sources = self.path / "debian.sources"
         self._environment = {**os.environ, "APT_CONFIG": str(self.path / "apt.conf"), "LC_ALL": "C.UTF-8"}
         self._configure()
 
     def _configure(self) -> None:
-        for name in ("state/lists/partial", "cache/archives/partial"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+        for directory in (self.path / "state" / "lists", self.archives):
+            (directory / "partial").mkdir(parents=True, exist_ok=True)
         (self.path / "status").touch()
+        # Backports are wanted when they are named: by themselves they would come last.
+        pin = f"Package: *\nPin: release n={self.suite}\nPin-Priority: 500\n"
+        write_atomically(self._preferences, pin)
         try:
-            write_atomically(self._sources, sources(host_mirrors(), SUITE))
+            write_atomically(self._sources, sources(host_mirrors(), self.suite))
         except CprError:
             if not self._sources.exists():  # else the mirrors of last time will do
                 raise
@@ -68,12 +74,14 @@ class PrivateRoot:
         own = {
             "Dir::State": self.path / "state",
             "Dir::State::status": self.path / "status",
-            "Dir::Cache": self.path / "cache",
+            "Dir::Cache": self._cache,
+            "Dir::Cache::pkgcache": "",  # those two are of one suite
+            "Dir::Cache::srcpkgcache": "",
             "Dir::Etc::parts": "/dev/null",
             "Dir::Etc::main": "/dev/null",
             "Dir::Etc::sourcelist": self._sources,
             "Dir::Etc::sourceparts": "/dev/null",
-            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferences": self._preferences,
             "Dir::Etc::preferencesparts": "/dev/null",
             "Acquire::Languages": "none",
             "APT::Architecture": "amd64",
@@ -104,7 +112,7 @@ class PrivateRoot:
         if stamp.exists() and time.time() - stamp.stat().st_mtime < max_age:
             return
         try:
-            self.run(["apt-get", "update", "--error-on=any"], f"package lists of Debian {SUITE}")
+            self.run(["apt-get", "update", "--error-on=any"], f"package lists of Debian {self.suite}")
         except CprError as error:
             if not stamp.exists():
                 raise CprError(f"set-up needs the network once, to fill its cache: {error}") from error
@@ -122,7 +130,9 @@ class PrivateRoot:
             check=False,
         )
         if plan.returncode:
-            raise CprError(f"apt cannot get {' '.join(packages)} from Debian {SUITE}: {plan.stderr.strip()}")
+            raise CprError(
+                f"apt cannot get {' '.join(packages)} from Debian {self.suite}: {plan.stderr.strip()}"
+            )
         debs = [
             self._deb(*found) for found in re.findall(r"^Inst (\S+) \((\S+) .*\[(\w+)\]\)", plan.stdout, re.M)
         ]
@@ -145,7 +155,7 @@ class PrivateRoot:
         )
         found = re.search(r"^'.*' (([^_ ]+)_([^_ ]+)_\w+\.deb) ", uris.stdout, re.M)
         if found is None:
-            raise CprError(f"Debian {SUITE} has no package {package}: {uris.stderr.strip()}")
+            raise CprError(f"Debian {self.suite} has no package {package}: {uris.stderr.strip()}")
         path = self.archives / found[1]
         if not path.exists():
             self.run(command, f"package: {package}")

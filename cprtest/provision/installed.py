@@ -9,12 +9,15 @@ from cprtest.errors import NotInstalled
 from cprtest.paths import ASSETS, CHECKOUT, VENV, cache_dir
 from cprtest.provision import programs
 from cprtest.provision.files import digest, read_record
-from cprtest.provision.qemu_source import DEFAULT, LAB, build_of, named
+from cprtest.provision.qemu_source import DEFAULT, LAB, flavour_of, named
 
 KERNEL_PACKAGE = "linux-image-amd64"
 SUITE = "trixie"
 ARCHITECTURE = "x86_64"
 """What kernel and guest image are made for."""
+NEWEST = "trixie-backports"
+"""Where the newest kernel is that guests can be given."""
+_SETUP = {SUITE: "scripts/setup", NEWEST: "scripts/setup --full"}
 # The modules of cprtest.guest that the image is made by; the others talk to the guest.
 GUEST_BUILDERS = ("image", "cpio", "modules", "tools", "tree")
 
@@ -39,17 +42,17 @@ class GuestImage:
     ident: str
 
 
-def kernel_record() -> Path:
-    """The file that says which kernel is in use."""
-    return cache_dir() / "installed" / f"kernel-{SUITE}.json"
+def kernel_record(suite: str = SUITE) -> Path:
+    """The file that says which kernel of a suite is in use."""
+    return cache_dir() / "installed" / f"kernel-{suite}.json"
 
 
-def guest_record() -> Path:
-    """The file that says which image belongs to this checkout's image sources and the kernel in use."""
+def guest_record(suite: str = SUITE) -> Path:
+    """The file that says which image belongs to this checkout's image sources and a suite's kernel."""
     builders = (CHECKOUT / "cprtest" / "guest" / f"{name}.py" for name in GUEST_BUILDERS)
     sources = [*(ASSETS / "guest").rglob("*"), *builders]
     files = sorted(path for path in sources if path.is_file())
-    inputs = digest([kernel().release, " ".join(programs.FLAGS), *files])
+    inputs = digest([kernel(suite).release, " ".join(programs.FLAGS), *files])
     return cache_dir() / "installed" / f"guest-{inputs}.json"
 
 
@@ -71,31 +74,34 @@ def venv_record() -> Path:
     return VENV / "provision.json"
 
 
-def kernel() -> Kernel:
-    """The kernel that set-up fetched. Raises NotInstalled."""
-    record = read_record(kernel_record(), "release", "version")
+def kernel(suite: str = SUITE) -> Kernel:
+    """The kernel that set-up fetched from a suite. Raises NotInstalled."""
+    record = read_record(kernel_record(suite), "release", "version")
     if record is None or not (base := cache_dir() / "kernel" / record["release"]).is_dir():
-        raise NotInstalled("the kernel is not there yet: run `scripts/setup`.")
+        raise NotInstalled(f"the kernel of {suite} is not there yet: run `{_SETUP[suite]}`.")
     release = record["release"]
     modules = base / "modules" / "lib" / "modules" / release
     return Kernel(release, base / "vmlinuz", modules, record["version"])
 
 
-def guest_image() -> GuestImage:
-    """The guest image that set-up built from this checkout's sources. Raises NotInstalled."""
-    record = read_record(guest_record(), "ident")
+def guest_image(suite: str = SUITE) -> GuestImage:
+    """The guest image that set-up built from this checkout's sources, for a suite's kernel.
+
+    Raises NotInstalled.
+    """
+    record = read_record(guest_record(suite), "ident")
     if record is None or not (base := cache_dir() / "guest" / record["ident"]).is_dir():
         raise NotInstalled(
-            "the guest image is not built yet, or its sources have changed: run `scripts/setup`."
+            f"the guest image is not built yet, or its sources have changed: run `{_SETUP[suite]}`."
         )
     return GuestImage(base / "initrd.img", base / "tools.erofs", base / "id_ed25519", base.name)
 
 
 def qemu(flavour: str = LAB) -> Path:
     """The qemu-system-x86_64 of a flavour. Raises NotInstalled, or UsageError for an unknown flavour."""
-    binary = build_of(flavour).binary
+    binary = flavour_of(flavour).binary
     if not binary.exists():
-        raise NotInstalled(f"QEMU {flavour} is not built yet: run `scripts/build-qemu {flavour}`.")
+        raise NotInstalled(f"QEMU {flavour} is not there yet: run `scripts/build-qemu {flavour}`.")
     return binary
 
 
@@ -107,6 +113,12 @@ def family(binary: Path) -> str | None:
     record = read_record(binary.parent.parent / "build.json", "versions") or {}
     version = record.get("versions", {}).get("qemu")
     return None if version is None else str(version)
+
+
+def firmware(binary: Path) -> list[str]:
+    """The options that tell a QEMU of set-up's where its firmware is; Debian's would look in /usr/share."""
+    beside = binary.parent.parent / "share" / "qemu"
+    return ["-L", str(beside)] if family(binary) else []
 
 
 @dataclass(frozen=True)

@@ -45,14 +45,15 @@ def parse_mirrors(indextargets: str) -> Mirrors:
 
 
 def sources(mirrors: Mirrors, suite: str) -> str:
-    """Write the private root's sources in deb822 form."""
+    """Write the private root's sources in deb822 form; those of backports stand on their release's."""
+    release = suite.removesuffix("-backports")
 
     def stanza(uri: str, suites: str) -> str:
         return f"Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {mirrors.keyring}\n"
 
-    text = stanza(mirrors.main, suite)
+    text = stanza(mirrors.main, " ".join(dict.fromkeys([release, suite])))
     if mirrors.security:
-        text += "\n" + stanza(mirrors.security, f"{suite}-security")
+        text += "\n" + stanza(mirrors.security, f"{release}-security")
     return text
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Build QEMU from the pinned Debian source: `scripts/build-qemu`.
+"""Build QEMU from the pinned Debian source, or fetch Debian's own: `scripts/build-qemu`.
 
 The result is CACHE/qemu/FLAVOUR-VERSION-HASH/{bin,share/qemu}, whole or not at all. The build tree is
 removed, compiled objects stay in CACHE/ccache. CACHE/logs/build-qemu-FLAVOUR.log has all that was said.
@@ -14,25 +14,38 @@ from pathlib import Path
 
 from cprtest.errors import CprError
 from cprtest.paths import VENV, cache_dir
-from cprtest.provision import apt, progress
+from cprtest.provision import apt, debian_qemu, installed, progress
 from cprtest.provision.files import new_directory, remove_scratch, write_record
 from cprtest.provision.processes import run_logged
-from cprtest.provision.qemu_source import Build, build_of
+from cprtest.provision.qemu_source import Build, Packaged, build_of, flavour_of
 
 SPACE = 1 << 30  # bytes: source and objects take 0.6 GiB, ccache and the result the rest
 TARGETS = ("qemu-system-x86_64", "qemu-img")
 
 
 def ensure(flavour: str) -> Path:
-    """Build a flavour unless it is there; returns the path of its qemu-system-x86_64.
+    """Build or fetch a flavour unless it is there; returns the path of its qemu-system-x86_64.
 
     Call it under the set-up's lock. Raises CprError naming the log.
     """
-    build = build_of(flavour)
-    if not build.binary.exists():
-        remove_scratch(build.directory.parent)
-        _build(build)
-    return build.binary
+    wanted = flavour_of(flavour)
+    if not wanted.binary.exists():
+        remove_scratch(wanted.directory.parent)
+        if isinstance(wanted, Packaged):
+            _fetch(wanted)
+        else:
+            _build(build_of(flavour))
+    return wanted.binary
+
+
+def _fetch(package: Packaged) -> None:
+    debian_qemu.fetch(package)
+    try:
+        # Its paths are those of its last place, so it cannot be tried before it is there.
+        _verify(package.binary, debian_qemu.log_of(package))
+    except CprError:
+        shutil.rmtree(package.directory)
+        raise
 
 
 def _build(build: Build) -> None:
@@ -132,19 +145,19 @@ def _install(build: Build, tree: Path, result: Path, log: Path) -> None:
     ]
     for rom in roms:
         shutil.copy2(rom.resolve(), firmware / rom.name)
-    _verify(result, log)
+    _verify(result / "bin" / TARGETS[0], log)
     write_record(
         result / "build.json", {"flavour": build.flavour, "versions": {"qemu": build.version, **versions}}
     )
 
 
-def _verify(result: Path, log: Path) -> None:
+def _verify(binary: Path, log: Path) -> None:
     """Boot the machine's firmware up to the first instruction: a missing ROM or library shows here."""
-    binary = result / "bin" / TARGETS[0]
     machine = ["-machine", "q35", "-accel", "tcg", "-display", "none", "-nodefaults", "-S"]
     devices = ["-device", "virtio-net-pci", "-device", "VGA", "-monitor", "stdio"]
+    command = [str(binary), *installed.firmware(binary), *machine, *devices]
     done = subprocess.run(  # takes a second or two
-        [binary, *machine, *devices], input="quit\n", capture_output=True, text=True, timeout=120, check=False
+        command, input="quit\n", capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode:
-        raise CprError(f"the QEMU just built does not start: {done.stderr.strip()} The build's log is {log}")
+        raise CprError(f"{binary} does not start: {done.stderr.strip()} The log is {log}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which QEMU builds there are and where each belongs. Standard library only: `installed` needs it."""
+"""Which QEMUs set-up provides and where each belongs. Standard library only: `installed` needs it."""
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,11 @@ from cprtest.errors import UsageError
 from cprtest.paths import ASSETS, cache_dir
 from cprtest.provision.files import digest
 
-FLAVOURS = ("stock", "reference", "mutants")
+BUILT = ("stock", "reference", "mutants")
+"""The flavours that we build from source."""
+
+PACKAGED = ASSETS / "qemu" / "debian.toml"
+"""Debian's own binaries, a table each."""
 
 LAB = "stock"
 """What the lab runs on: never a QEMU under test."""
@@ -36,9 +41,9 @@ class Name:
 def named(word: str) -> Name | None:
     """What `word` names, or None if it is a binary's path. Raises UsageError for a mutant there is not."""
     flavour, colon, mutant = word.partition(":")
-    if flavour not in FLAVOURS or (colon and flavour != "mutants"):
+    if flavour not in flavours() or (colon and flavour != "mutants"):
         return None
-    build_of(flavour)
+    flavour_of(flavour)
     fault, _, number = mutant.partition("=")
     if mutant and (fault not in mutants() or not (number or "0").isdecimal()):
         raise UsageError(f"there is no mutant {mutant!r}: `scripts/mutants --list` lists them.")
@@ -50,22 +55,46 @@ def mutants() -> dict[str, dict[str, Any]]:
     return tomllib.loads(MUTANTS.read_text(encoding="utf-8")) if MUTANTS.exists() else {}
 
 
+def packaged() -> dict[str, dict[str, str]]:
+    """Debian's own binaries by flavour: suite, version, sha256."""
+    return tomllib.loads(PACKAGED.read_text(encoding="utf-8")) if PACKAGED.exists() else {}
+
+
+def flavours() -> tuple[str, ...]:
+    """All names of QEMUs that set-up can provide."""
+    return (*BUILT, *packaged())
+
+
 @dataclass(frozen=True)
-class Build:
-    """One flavour of QEMU: what it is made of and the directory it belongs in."""
+class Flavour:
+    """One QEMU that set-up provides, and the directory it belongs in."""
 
     flavour: str
     version: str
-    sources: dict[str, dict[str, str]]  # role: {path, sha256}
-    arguments: list[str]
-    firmware: list[str]
-    patches: list[Path]
     directory: Path
 
     @property
     def binary(self) -> Path:
-        """QEMU itself; firmware is found relative to it, in ../share/qemu."""
+        """QEMU itself; firmware is found relative to it."""
         return self.directory / "bin" / "qemu-system-x86_64"
+
+
+@dataclass(frozen=True)
+class Build(Flavour):
+    """One that we build, and what it is made of."""
+
+    sources: dict[str, dict[str, str]]  # role: {path, sha256}
+    arguments: list[str]
+    firmware: list[str]
+    patches: list[Path]
+
+
+@dataclass(frozen=True)
+class Packaged(Flavour):
+    """Debian's own binary. sha256: of its package."""
+
+    suite: str
+    sha256: str
 
 
 def _host() -> str:
@@ -76,10 +105,19 @@ def _host() -> str:
         return "unknown"
 
 
+def flavour_of(flavour: str) -> Flavour:
+    """Describe a flavour. Raises UsageError for one that there is not, or not yet."""
+    if pin := packaged().get(flavour):
+        made = digest([json.dumps(pin, sort_keys=True), str(cache_dir())])  # paths are written into it
+        directory = cache_dir() / "qemu" / f"{flavour}-{made}"
+        return Packaged(flavour, pin["version"], directory, pin["suite"], pin["sha256"])
+    return build_of(flavour)
+
+
 def build_of(flavour: str, assets: Path = ASSETS / "qemu") -> Build:
-    """Describe a flavour's build. Raises UsageError for one that there is not, or not yet."""
-    if flavour not in FLAVOURS:
-        raise UsageError(f"there is no QEMU flavour {flavour!r}: it is one of {', '.join(FLAVOURS)}.")
+    """Describe a flavour that we build. Raises UsageError for one that there is not, or not yet."""
+    if flavour not in BUILT:
+        raise UsageError(f"there is no QEMU flavour {flavour!r}: it is one of {', '.join(flavours())}.")
     parts = {"stock": [], "reference": ["reference"], "mutants": ["reference", "mutants"]}[flavour]
     patches = [patch for part in parts for patch in sorted((assets / part).glob("*.patch"))]
     if parts and not list((assets / parts[-1]).glob("*.patch")):
@@ -89,9 +127,9 @@ def build_of(flavour: str, assets: Path = ASSETS / "qemu") -> Build:
     return Build(
         flavour,
         pins["version"],
+        cache_dir() / "qemu" / f"{flavour}-{pins['version']}-{inputs}",
         {file["role"]: {"path": file["path"], "sha256": file["sha256"]} for file in pins["files"]},
         pins["configure"]["arguments"],
         pins["firmware"]["packages"],
         patches,
-        cache_dir() / "qemu" / f"{flavour}-{pins['version']}-{inputs}",
     )

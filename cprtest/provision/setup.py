@@ -19,7 +19,8 @@ from cprtest.errors import CprError, NotInstalled, UsageError
 from cprtest.paths import CHECKOUT, VENV, cache_dir
 from cprtest.provision import installed, packages, processes, programs, progress, venv
 from cprtest.provision.files import locked, write_record
-from cprtest.provision.qemu_source import DEFAULT, FLAVOURS, LAB, build_of
+from cprtest.provision.installed import NEWEST, SUITE
+from cprtest.provision.qemu_source import DEFAULT, LAB, flavour_of, flavours, packaged
 
 LOCK = "setup"
 
@@ -46,13 +47,14 @@ _BUILD = manpage.sections(
 )
 
 
-def nothing_to_do(flavours: Sequence[str] = (LAB, DEFAULT)) -> bool:
+def nothing_to_do(wanted: Sequence[str] = (LAB, DEFAULT), suites: Sequence[str] = (SUITE,)) -> bool:
     """Is everything there? Reads a few files and asks dpkg; takes a fraction of a second."""
     names = packages.wanted(packages.LIST.read_text(encoding="utf-8"))
     try:
-        installed.guest_image()
+        for suite in suites:
+            installed.guest_image(suite)
         installed.passt()
-        for flavour in flavours:
+        for flavour in wanted:
             installed.qemu(flavour)
     except NotInstalled:
         return False
@@ -66,15 +68,16 @@ def first_stage() -> None:
     write_record(cache_dir() / "installed" / "host.json", {"versions": host})
 
 
-def second_stage(flavours: Sequence[str], refresh: bool) -> Path:
-    """Kernel, guest image and QEMUs; returns the path of the last QEMU. Runs in the venv."""
+def second_stage(flavours: Sequence[str], suites: Sequence[str], refresh: bool) -> Path:
+    """Kernels, guest images and QEMUs; returns the path of the last QEMU. Runs in the venv."""
     from cprtest.provision import kernel, passt, qemu  # noqa: PLC0415 - not needed when there is nothing to do
 
     def guest() -> None:
-        kernel.ensure(refresh)
         for source in programs.missing():
             programs.compiled(source)
-        build_guest_image(refresh)
+        for suite in suites:
+            kernel.ensure(refresh, suite)
+            build_guest_image(refresh, suite)
         passt.ensure(refresh)
 
     results: list[Path] = []
@@ -83,19 +86,19 @@ def second_stage(flavours: Sequence[str], refresh: bool) -> Path:
     return results[-1]
 
 
-def build_guest_image(refresh: bool) -> None:
-    """Build the guest image unless the one of today's sources is there."""
+def build_guest_image(refresh: bool, suite: str) -> None:
+    """Build the guest image for a suite's kernel unless the one of today's sources is there."""
     if not refresh:
         try:
-            installed.guest_image()
+            installed.guest_image(suite)
             return
         except NotInstalled:
             pass
     from cprtest.guest import image  # noqa: PLC0415 - slow, and seldom needed
 
     with progress.task("guest image"):
-        directory, versions = image.build(cache_dir() / "guest")
-    write_record(installed.guest_record(), {"ident": directory.name, "versions": versions})
+        directory, versions = image.build(cache_dir() / "guest", suite)
+    write_record(installed.guest_record(suite), {"ident": directory.name, "versions": versions})
 
 
 def side_by_side(*jobs: Callable[[], None]) -> None:
@@ -112,14 +115,14 @@ def side_by_side(*jobs: Callable[[], None]) -> None:
             raise
 
 
-def _run(flavours: Sequence[str], refresh: bool) -> Path:
+def _run(flavours: Sequence[str], suites: Sequence[str], refresh: bool) -> Path:
     """Do what is missing; the second stage is a new process, of the venv's Python."""
-    if not refresh and nothing_to_do(flavours):
-        return build_of(flavours[-1]).binary
+    if not refresh and nothing_to_do(flavours, suites):
+        return flavour_of(flavours[-1]).binary
     with locked(LOCK):
         first_stage()
         if Path(sys.prefix) == VENV:
-            return second_stage(flavours, refresh)
+            return second_stage(flavours, suites, refresh)
     sys.stderr.flush()
     os.chdir(CHECKOUT)
     python = str(VENV / "bin" / "python")
@@ -170,23 +173,33 @@ def main(arguments: Sequence[str]) -> int:
     setup.add_argument(
         "--refresh", action="store_true", help="look for a newer kernel and newer packages of the guest"
     )
+    setup.add_argument(
+        "--full",
+        action="store_true",
+        help="also what only some tests of the suite full need: Debian's own QEMUs, the newest kernel",
+    )
     build = commands.add_parser(
         "build-qemu",
         prog="scripts/build-qemu",
         formatter_class=manpage.Formatter,
-        description="Build one flavour of QEMU from the pinned source; its path is the last line of output.",
+        description="Build one flavour of QEMU from the pinned source, or fetch Debian's; its path is the last line.",
         epilog=_BUILD,
     )
     build.add_argument(
-        "flavour", choices=FLAVOURS, help="as it is; with our series; with faults to switch on"
+        "flavour",
+        choices=flavours(),
+        help="as it is; with our series; with faults to switch on; Debian's own packages",
     )
     options = parser.parse_args(arguments)
 
     def action() -> int:
+        full = getattr(options, "full", False)
         flavours = [options.flavour] if options.command == "build-qemu" else [LAB, DEFAULT]
+        flavours += packaged() if full else []
+        suites = [SUITE, NEWEST] if full else [SUITE]
         for flavour in flavours:
-            build_of(flavour)
-        path = _run(flavours, getattr(options, "refresh", False))
+            flavour_of(flavour)
+        path = _run(flavours, suites, getattr(options, "refresh", False))
         if options.command == "build-qemu":
             print(path)
         return 0
