@@ -34,7 +34,7 @@ from cprtest.outcome import Outcome
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
 from cprtest.transfer import TargetPlan, Transfer
-from cprtest.workloads.history import note
+from cprtest.workloads.history import PAUSE, note
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
@@ -58,7 +58,7 @@ class TestBed:
 
     def __init__(self, qemu: Qemu, target_qemu: Qemu, directory: Path, workdir: Path) -> None:
         self.qemu = qemu
-        self.target_qemu = target_qemu
+        self._targets = [target_qemu]
         self.machines: list[Machine] = []
         self.transfers: list[Transfer] = []
         self.outcomes: list[Outcome] = []
@@ -83,6 +83,15 @@ class TestBed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def target_qemu(self) -> Qemu:
+        """What the next transfer's target will be."""
+        return self._targets[min(len(self.transfers), len(self._targets) - 1)]
+
+    def chain(self, qemu: Qemu, *targets: Qemu) -> None:
+        """Boot guests on `qemu` and hand them over to each of `targets` in turn; before `boot`."""
+        self.qemu, self._targets = qemu, list(targets)
 
     @property
     def network(self) -> Network:
@@ -116,6 +125,7 @@ class TestBed:
         accel: str | None = None,
         memory: str = "memfd",
         machine: str = "q35",
+        kernel: str = installed.SUITE,
     ) -> Guest:
         """Start a guest and return it running.
 
@@ -124,10 +134,10 @@ class TestBed:
         passthrough: roles or addresses of host devices (cprtest.host.vfio), each plugged into the running
         guest; iommufd: by that, instead of a VFIO container.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine: as in GuestSpec;
-        memory as well, or shm for a file in /dev/shm.
+        memory as well, or shm for a file in /dev/shm. kernel: the Debian suite whose kernel the guest runs.
         """
         nics = [net] if isinstance(net, Nic) else net or []
-        cpr = features(self.qemu.binary).has("tap-cpr")
+        cpr = all(features(qemu.binary).has("tap-cpr") for qemu in (self.qemu, *self._targets))
         disks = [disk] if isinstance(disk, Disk) else disk or []
         devices: tuple[Device, ...] = (
             *(nic.preserved(cpr) for nic in nics),
@@ -138,7 +148,7 @@ class TestBed:
         accel = accel or self._best_accel()
         if memory == "shm":
             memory = str(self._run.scratch(Path("/dev/shm")) / "memory")
-        spec = GuestSpec(_image(), accel, memory_mib, vcpus, devices, memory, machine)
+        spec = GuestSpec(_image(kernel), accel, memory_mib, vcpus, devices, memory, machine)
         before = len(self.machines)
         saved = state.ensure(
             spec.shape(self.qemu.binary), lambda: self._boot_cold(replace(spec, memory="memfd"))
@@ -175,10 +185,11 @@ class TestBed:
         source = guest.machine
         source.qmp.actor = "source"
         scratch = self._scratch / str(number)
+        target_qemu = self.target_qemu
 
         def start_target(plan: TargetPlan) -> Machine:
             return self._start(
-                self.target_qemu,
+                target_qemu,
                 plan.spec,
                 directory,
                 "target",
@@ -189,7 +200,7 @@ class TestBed:
 
         def exec_target(plan: TargetPlan) -> Machine:
             target = Execed(
-                self.target_qemu.binary,
+                target_qemu.binary,
                 self._on_host(plan.spec),
                 directory,
                 source=source,
@@ -212,6 +223,8 @@ class TestBed:
             if (seen := transfer.so_far()) is not None:
                 self.outcomes.append(seen)
             raise
+        if pause := outcome.timeline.pause:
+            note(source.history, PAUSE, pause)
         note(source.history, f"transfer {number} ends")
         self.outcomes.append(outcome)
         if outcome.survivor == "target":
@@ -320,7 +333,7 @@ class TestBed:
         return devices
 
 
-def _image() -> Image:
-    kernel, image = installed.kernel(), installed.guest_image()
+def _image(suite: str) -> Image:
+    kernel, image = installed.kernel(suite), installed.guest_image(suite)
     ident = f"{image.ident}-{kernel.release}"
     return Image(kernel.image, image.initrd, guest_image.kernel_args(), ident)

@@ -177,6 +177,7 @@ _FOUND: dict[str, Callable[[], str]] = {
     "iommufd": lambda: "/dev/iommu",
     "userns": lambda: "a user namespace was made",
     "netns": lambda: "a network namespace was made" + ("" if os.geteuid() == 0 else ", in a user namespace"),
+    "vlan": lambda: "a VLAN interface was made",
     "seccomp-notify": lambda: "a system call was answered by a supervisor",
     "vfio": _groups,
     "hugepages": lambda: "free 2 MiB pages",

@@ -4,9 +4,10 @@
     @needs("vhost-net", "vfio:nvme", "qemu:vfio-cpr")
     class Everything(CprTest): ...
 
-A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, macvtap, vhost-net,
+A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, vlan, macvtap, vhost-net,
 vhost-vsock, vdpa, seccomp-notify, hugepages or hugepages:MIB, tracer, vfio, iommufd, vfio:ROLE (or ADDRESS),
-memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or oldest version).
+memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or oldest version), build:FLAVOUR (a QEMU of
+set-up's, whatever is under test), kernel:SUITE (for the guest).
 Imported by every test process, so nothing heavy is imported until a need asks for it.
 """
 
@@ -112,6 +113,17 @@ def _netns(_about: str, _qemu: Path | None) -> str | None:
         Namespace().close()
     except CprError as error:
         return str(error)
+    return None
+
+
+def _vlan(_about: str, _qemu: Path | None) -> str | None:
+    from cprtest.host.network import Network  # noqa: PLC0415
+
+    try:
+        with Network() as network:
+            network.vlan("lo", 1, "127.1.0.1/24")
+    except CprError:
+        return f"No VLAN interface can be made here. {_in_lab_or('Load the module: modprobe 8021q')}"
     return None
 
 
@@ -245,11 +257,32 @@ def _qemu(word: str, qemu: Path | None) -> str | None:
     return f"{qemu} is QEMU {found.text}. {wanted} is needed (scripts/run --qemu)."
 
 
+def _build(flavour: str, _qemu: Path | None) -> str | None:
+    from cprtest.provision import installed  # noqa: PLC0415
+
+    try:
+        installed.qemu(flavour)
+    except CprError as error:
+        return str(error)
+    return None
+
+
+def _kernel(suite: str, _qemu: Path | None) -> str | None:
+    from cprtest.provision import installed  # noqa: PLC0415
+
+    try:
+        installed.guest_image(suite)
+    except CprError as error:
+        return str(error)
+    return None
+
+
 _CHECKS: dict[str, _Check] = {
     "kvm": _kvm,
     "root": _root,
     "userns": _userns,
     "netns": _netns,
+    "vlan": _vlan,
     "tun": _tun,
     "macvtap": _macvtap,
     "vhost-net": _device("/dev/vhost-net", "Load it: modprobe vhost_net"),
@@ -268,6 +301,8 @@ _CHECKS_ABOUT: dict[str, _Check] = {
     "cpus": _cpus,
     "guest": _guest,
     "qemu": _qemu,
+    "build": _build,
+    "kernel": _kernel,
 }
 NAMES = tuple(_CHECKS)
 """The needs that stand by themselves, for scripts/doctor."""

@@ -37,7 +37,8 @@ class Network:
         self.namespace = Namespace()
         self._adopted: list[str] = []
         self._made: dict[str, list[int]] = {}  # taps, and the descriptors of those that we open
-        self._passts: list[subprocess.Popen[Any]] = []
+        self._programs: list[subprocess.Popen[Any]] = []
+        self._forwarded = _FIRST_FORWARDED
         # Done with the first change or use: in an emulated lab starting `ip` takes longer than its work.
         self._pending = ["link set dev lo up"]
 
@@ -92,7 +93,7 @@ class Network:
         if name not in self._made:
             self.tap(name, address=f"{gateway}/24")
             self._ip(f"route replace default via {guest} dev {name}")
-        forwards = _FIRST_FORWARDED + len(self._passts)
+        forwards, self._forwarded = self._forwarded, self._forwarded + 1
         scratch = Run.start().scratch()
         socket_path, started = scratch / "socket", scratch / "pid"
         argv = [
@@ -105,8 +106,7 @@ class Network:
         ]
         log = scratch / "log"
         with log.open("wb") as out:
-            process = self.popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        self._passts.append(process)
+            process = self.start(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         wait_until(
             "passt to listen",
             lambda: started.exists() and started.stat().st_size > 0,
@@ -147,6 +147,22 @@ class Network:
         """subprocess.Popen inside; as root without the nsenter that `command` has to put in front."""
         self._settle()
         return self.namespace.popen(argv, **options)
+
+    def start(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """As `popen`, for a program that goes on until it ends or the network is closed."""
+        self._programs.append(self.popen(argv, **options))
+        return self._programs[-1]
+
+    def mtu(self, name: str, size: int) -> None:
+        """Let interface `name` carry packets of `size` bytes."""
+        self._ip(f"link set dev {name} mtu {size}")
+
+    def vlan(self, name: str, number: int, address: str) -> None:
+        """Make NAME.NUMBER, the interface of VLAN `number` on `name`, and bring it up."""
+        made = f"{name}.{number}"
+        self._ip(
+            f"link add link {name} name {made} type vlan id {number}", *self._bring_up(made, address, None)
+        )
 
     def run(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command inside and return what it said. Raises CprError when it fails."""
@@ -189,11 +205,11 @@ class Network:
             return ping(raw, address, timeout, vain)
 
     def close(self) -> None:
-        """Give wires back and let go of the namespace. Safe to call twice."""
-        for process in self._passts:
-            process.kill()
-            process.wait()
-        self._passts.clear()
+        """End programs, give wires back and let go of the namespace. Safe to call twice."""
+        for running in self._programs:
+            with running:
+                running.kill()
+        self._programs.clear()
         for descriptor in (fd for fds in self._made.values() for fd in fds):
             os.close(descriptor)
         self._made.clear()

@@ -20,6 +20,13 @@ GUEST_ADDRESS = "10.99.{}.2"
 HOST_ADDRESS = "10.99.{}.1"
 
 
+# Properties of virtio-net-pci, in every release since 10.0.
+_OFFLOADS = (
+    *("csum", "gso", "host_tso4", "host_tso6", "host_ecn", "host_ufo", "host_uso"),
+    *("guest_csum", "guest_tso4", "guest_tso6", "guest_ecn", "guest_ufo", "guest_uso4", "guest_uso6"),
+)
+
+
 class Device(Protocol):
     """What the command line needs to know of a device."""
 
@@ -103,12 +110,13 @@ class Tap(Nic):
     cpr: its descriptors travel to the target; `preserved` says so for a QEMU that can do it. Released QEMU
     preserves no tap descriptor: the target opens queues of its own, which the kernel allows only on a
     multi-queue tap. So without cpr the netdev asks for 2 queues at least. down_script: a program that QEMU
-    runs when it gives the tap up.
+    runs when it gives the tap up. offloads: checksums and segmentation may be left to the other side.
     """
 
     vhost: bool = True
     cpr: bool = False
     down_script: Path | None = None
+    offloads: bool = True
 
     @property
     def ifname(self) -> str:
@@ -143,6 +151,10 @@ class Tap(Nic):
                 **({"cpr": True} if self.cpr else {}),
             },
         )
+
+    def frontend(self) -> dict[str, Any]:
+        switched_off = {} if self.offloads else dict.fromkeys(_OFFLOADS, False)
+        return {**super().frontend(), **switched_off}
 
     def _opened(self) -> dict[str, Any]:
         """How QEMU comes by the queues."""

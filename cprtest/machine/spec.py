@@ -83,7 +83,8 @@ class GuestSpec:
 
     @property
     def _board(self) -> Board:
-        return BOARDS[self.machine]
+        """Of a type with a version too: pc-q35-10.0 is a q35."""
+        return next(board for name, board in BOARDS.items() if name in self.machine)
 
     def with_devices(self, *devices: Device) -> "GuestSpec":
         """The same guest with more devices."""

@@ -12,9 +12,10 @@ from cprtest.mutants.catalogue import Test, lane_of
 
 
 def all_of_them() -> list[Test]:
-    """The tests of the suite full, with their needs."""
+    """The tests of the suite full, with their needs; not those that choose their QEMUs themselves."""
     smoke = set(suites.members("smoke"))
-    return [_test(name, name in smoke) for name in suites.members("full")]
+    tests = [_test(name, name in smoke) for name in suites.members("full")]
+    return [test for test in tests if not any(need.startswith("build:") for need in test.needs)]
 
 
 def _test(name: str, smoke: bool) -> Test:

@@ -59,6 +59,12 @@ class Timeline:
         reached = [name for name in self.order() if name not in ("rollback", "complete")]
         return reached[-1] if reached else None
 
+    @property
+    def pause(self) -> tuple[int, int] | None:
+        """From when to when the guest was stopped, ns; None if it was not, or has not gone on."""
+        resumed = [self.phases[name].end for name in ("resume", "rollback") if name in self.phases]
+        return (self.phases["stop"].start, max(resumed)) if "stop" in self.phases and resumed else None
+
     def add(self, event: Event) -> None:
         """Put one more event in its place in time."""
         self.events = sorted([*self.events, place(event, self.phases)], key=lambda e: e.t)

@@ -4,7 +4,8 @@
 The guest's programs write to a virtio-serial port (assets/guest/history.h has the form of a line), and
 every QEMU of a test appends what comes there to one and the same file. So what was written before a
 hand-over is there, in order, whatever became of the QEMU. The bed adds lines of its own: `host 0 TIME TIME
-transfer 1 begins`, and `ends`, where TIME is the host's CLOCK_MONOTONIC in ns.
+transfer 1 begins`, and `ends`, where TIME is the host's CLOCK_MONOTONIC in ns; and `host 0 START END pause`,
+between which the guest was stopped.
 """
 
 import re
@@ -16,6 +17,7 @@ from cprtest.timeline.timeline import tag
 
 _LINE = re.compile(r"([\w.]+) (\d+) (\d+) (\d+) (.+)")
 _HOST = "host"
+PAUSE = "pause"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class History:
         self._looked = 0
         self._paused = 0
         self._began: int | None = None
+        self._pauses: list[tuple[int, int]] = []
         self._operations: list[Operation] = []
         self._problems: list[tuple[str, Problem]] = []
         self._expected: dict[str, int] = {}
@@ -80,6 +83,12 @@ class History:
         """How many transfers have begun so far."""
         self._read()
         return self._transfer
+
+    @property
+    def pauses(self) -> list[tuple[int, int]]:
+        """When the guest was stopped for a transfer: ns of the host's CLOCK_MONOTONIC, from and to."""
+        self._read()
+        return self._pauses
 
     def operations(self, name: str) -> list[Operation]:
         """What the reporters NAME.0, NAME.1 ... have reported so far, in the order in which it arrived."""
@@ -112,7 +121,7 @@ class History:
             return
         who, number, start, end, rest = match.groups()
         if who == _HOST:
-            self._count(rest, int(start))
+            self._count(rest, int(start), int(end))
             return
         result = tuple(rest.split())
         paused = self._paused + (seen - self._began if self._began is not None else 0)
@@ -135,17 +144,19 @@ class History:
             return Problem(f"{operation.who}: reports {lost} never reached the host")
         return None
 
-    def _count(self, text: str, t: int) -> None:
+    def _count(self, text: str, t: int, end: int) -> None:
         if text.endswith("begins"):
             self._transfer += 1
             self._began = t
+        elif text == PAUSE:
+            self._pauses.append((t, end))
         elif self._began is not None:
             self._paused += t - self._began
             self._began = None
 
 
-def note(path: Path, text: str) -> None:
-    """Add a line of the host's, of this moment, to the history at `path`."""
-    t = time.monotonic_ns()
+def note(path: Path, text: str, span: tuple[int, int] | None = None) -> None:
+    """Add a line of the host's to the history at `path`: of this moment, or of a `span` (ns, monotonic)."""
+    start, end = span or (time.monotonic_ns(),) * 2
     with path.open("a") as file:
-        file.write(f"{_HOST} 0 {t} {t} {text}\n")
+        file.write(f"{_HOST} 0 {start} {end} {text}\n")

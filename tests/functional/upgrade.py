@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest goes from one version of QEMU to another and back, and notices nothing (docs/upgrade.md)."""
+
+from cprtest.machine.devices import GUEST_ADDRESS
+from cprtest.needs import needs
+from cprtest.provision import installed
+from cprtest.test import CprTest, Tap
+from cprtest.workloads.clocks import Clocks
+from cprtest.workloads.journal import DiskJournal
+from cprtest.workloads.kernel_log import KernelLog
+from cprtest.workloads.memory import MemoryPattern
+from cprtest.workloads.tcp import TcpStreams
+
+MACHINE = "pc-q35-10.0"
+"""The machine type of the oldest QEMU here: both sides have to be given the same."""
+
+
+class Versions(CprTest):
+    """What the tests below share."""
+
+    def crosses(self, *flavours: str):
+        """A guest with disk, NIC, busy memory and clocks runs on each QEMU in turn."""
+        self.bed.chain(*(installed.under_test(flavour) for flavour in flavours))
+        disk = self.disk()
+        guest = self.boot(disk=disk, net=Tap(vhost=False), machine=MACHINE)
+        kernel = KernelLog(guest)
+        streams = TcpStreams(guest, lambda port: self.network.connect(GUEST_ADDRESS.format(0), port), 2)
+        journal = DiskJournal(guest)
+        loads = (MemoryPattern(guest, pause_us=20_000), Clocks(guest), streams, journal)
+        for _ in flavours[1:]:
+            for load in loads:
+                load.wait_progress()
+            self.transfer(guest).assert_completed()
+        for load in loads:
+            load.wait_progress()
+        for load in loads:
+            load.check_artefacts()
+            load.stop()
+            load.check()
+        kernel.check()
+        guest.machine.quit()
+        journal.check_image(self.bed.contents(disk))
+
+
+@needs("tun", "netns", "build:stock", "build:reference")
+class Upgrade(Versions):
+    """
+    :avocado: tags=full
+    """
+
+    def test_stock_to_reference(self):
+        """From released 10.2 to the same with our series."""
+        self.crosses("stock", "reference")
+
+    def test_reference_to_stock(self):
+        """And back."""
+        self.crosses("reference", "stock")
+
+    @needs("build:debian-10.0")
+    def test_10_0_to_stock(self):
+        """From Debian's 10.0, the first release with cpr-transfer, to 10.2."""
+        self.crosses("debian-10.0", "stock")
+
+    @needs("build:debian-10.0")
+    def test_stock_to_10_0(self):
+        """And back."""
+        self.crosses("stock", "debian-10.0")
+
+    @needs("build:debian-10.0")
+    def test_10_0_to_reference(self):
+        """From Debian's 10.0 to the reference."""
+        self.crosses("debian-10.0", "reference")
+
+    @needs("build:debian-10.0")
+    def test_reference_to_10_0(self):
+        """And back."""
+        self.crosses("reference", "debian-10.0")
+
+    @needs("build:debian-11.1")
+    def test_stock_to_11_1(self):
+        """From 10.2 to Debian's 11.1."""
+        self.crosses("stock", "debian-11.1")
+
+    @needs("build:debian-11.1")
+    def test_11_1_to_stock(self):
+        """And back."""
+        self.crosses("debian-11.1", "stock")
+
+    @needs("build:debian-11.1")
+    def test_reference_to_11_1(self):
+        """From the reference to Debian's 11.1."""
+        self.crosses("reference", "debian-11.1")
+
+    @needs("build:debian-11.1")
+    def test_11_1_to_reference(self):
+        """And back."""
+        self.crosses("debian-11.1", "reference")
+
+    @needs("build:debian-10.0", "build:debian-11.1")
+    def test_10_0_to_11_1(self):
+        """Between Debian's two releases, forwards."""
+        self.crosses("debian-10.0", "debian-11.1")
+
+    @needs("build:debian-10.0", "build:debian-11.1")
+    def test_11_1_to_10_0(self):
+        """And back."""
+        self.crosses("debian-11.1", "debian-10.0")
+
+    @needs("build:debian-10.0", "build:debian-11.1")
+    def test_chain_upwards(self):
+        """From 10.0 by the reference to 11.1, one after the other."""
+        self.crosses("debian-10.0", "reference", "debian-11.1")
+
+    @needs("build:debian-10.0", "build:debian-11.1")
+    def test_chain_there_and_back(self):
+        """From 10.0 to 11.1 and back, by both builds of 10.2."""
+        self.crosses("debian-10.0", "stock", "debian-11.1", "reference", "debian-10.0")
