@@ -15,7 +15,7 @@ _TROUBLE = {
     "hung task": re.compile(r"blocked for more than \d+ seconds"),
     "crash": re.compile(r"BUG: |Oops|general protection|Kernel panic|Call Trace"),
     "warning": re.compile(r"WARNING: "),
-    "I/O error": re.compile(r"I/O error|timeout, aborting|NETDEV WATCHDOG|Tx Unit Hang"),
+    "I/O error": re.compile(r"I/O error|timeout, (aborting|completion polled)|NETDEV WATCHDOG|Tx Unit Hang"),
     "interrupt lost": re.compile(r"nobody cared|lost interrupt|spurious"),
     # Not "Long readout interval, skipping watchdog check": a pause, or a busy host, makes it say so.
     "clock": re.compile(r"clocksource: .*(unstable|skewed)|time went backwards", re.IGNORECASE),

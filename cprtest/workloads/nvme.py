@@ -2,9 +2,9 @@
 """An NVMe passthrough device: data written by DMA is read back by DMA, completions interrupt."""
 
 from cprtest.guest.guest import Guest
-from cprtest.limits import wait_until
 from cprtest.machine.devices import Passthrough
 from cprtest.workloads import interrupts
+from cprtest.workloads.reads import block_device
 
 
 class Nvme:
@@ -14,10 +14,7 @@ class Nvme:
         self._guest = guest
         self._device = device
         self._rounds = 0
-        find = f"ls {device.guest_path}/nvme/*/ 2>/dev/null | grep -o 'nvme[0-9]*n[0-9]*' | head -n 1"
-        self._node = wait_until(
-            f"the guest's driver to find a namespace on {device.id}", lambda: guest.run(find).strip(), 10
-        )
+        self._node = block_device(guest, device)
 
     def exercise(self) -> None:
         """Raises AssertionError unless data moved both ways by DMA and interrupts came."""

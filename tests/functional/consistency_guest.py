@@ -3,6 +3,7 @@
 
 from cprtest.needs import needs
 from cprtest.test import CprTest
+from cprtest.timeline.timeline import tag
 from cprtest.workloads.clocks import Clocks
 from cprtest.workloads.cpu import CpuBurn
 from cprtest.workloads.journal import DiskJournal
@@ -75,9 +76,28 @@ class GuestConsistency(CprTest):
         """The same through twenty hand-overs (C-32)."""
         self.everything(20)
 
-    def everything(self, transfers: int):
+    @needs("kernel:trixie-backports")
+    def test_all_together_on_the_newest_kernel(self):
+        """The same in a guest with Debian's newest kernel and two vCPUs."""
+        self.everything(1, kernel="trixie-backports", vcpus=2)
+
+    def test_all_together_on_pc(self):
+        """The same on machine type pc with two vCPUs."""
+        self.everything(1, machine="pc", vcpus=2)
+
+    def test_memory_is_not_sent(self):
+        """Not a page of the guest's memory goes through the stream: it is handed over (C-09)."""
+        guest = self.boot()
+        MemoryPattern(guest).wait_progress()
+        outcome = self.transfer(guest, keep_source=True)
+        outcome.assert_completed()
+        sent = outcome.source.qmp.command("query-migrate")["ram"]
+        pages = {kind: sent[kind] for kind in ("normal", "duplicate")}
+        self.assertEqual(pages, {"normal": 0, "duplicate": 0}, f"pages sent {tag('stream')}")
+
+    def everything(self, transfers: int, **how):
         disk = self.disk()
-        guest = self.boot(disk=disk)
+        guest = self.boot(disk=disk, **how)
         journal = DiskJournal(guest)
         loads = (MemoryPattern(guest, pause_us=EVERY_PAUSE_US), Clocks(guest), CpuBurn(guest), journal)
         self.cross(guest, *loads, transfers=transfers)

@@ -3,6 +3,7 @@
 
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
+from cprtest.timeline.timeline import tag
 from cprtest.workloads.kernel_log import KernelLog
 from cprtest.workloads.udp import BURSTS, JUMBO, LARGE, MULTICAST, SMALL, VLAN, UdpPackets
 
@@ -57,5 +58,6 @@ class UdpConsistency(CprTest):
         packets.wait_progress()
         packets.stop()
         packets.check()
-        self.assertEqual(packets.excused, 0, "a tap that is handed over keeps what comes in the pause")
+        # A tap that is handed over keeps what comes in the pause, if nobody takes it out.
+        self.assertEqual(packets.excused, 0, f"packets lost in the pause {tag('setup', 'acquire')}")
         kernel.check()

@@ -56,3 +56,7 @@ def test_missing_indexes_say_what_to_run(tmp_path: Path) -> None:
 
 def test_a_crc32c_is_there_before_libcrc32c_is_loaded_for_erofs() -> None:
     assert WANTED.index("crc32c_generic") < WANTED.index("erofs")
+
+
+def test_a_module_that_newer_kernels_do_without_is_left_out(index: Index) -> None:
+    assert index.in_load_order(["crc32c_generic"]) == []

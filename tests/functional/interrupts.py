@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Interrupts of an assigned device: none lost in the hand-over, none twice, and none at rest (C-13)."""
+
+from cprtest.limits import wait_until
+from cprtest.needs import needs
+from cprtest.test import CprTest
+from cprtest.workloads import interrupts
+from cprtest.workloads.kernel_log import KernelLog
+from cprtest.workloads.reads import DeviceReads, block_device
+
+
+class Assigned(CprTest):
+    """What the tests below share."""
+
+    def reading(self, readers: int = 1, *, msi: bool = True):
+        guest = self.boot(passthrough=["nvme"])
+        (device,) = guest.passthrough
+        if not msi:
+            interrupts.without_msi(guest, device)
+        kernel = KernelLog(guest)
+        reads = DeviceReads(guest, device, readers)
+        reads.wait_progress(1)
+        return guest, device, kernel, reads
+
+
+@needs("qemu:vfio-cpr", "kvm", "vfio:nvme")
+class Interrupts(Assigned):
+    """
+    :avocado: tags=full
+    """
+
+    def test_msix(self):
+        """Every read of an NVMe drive, before, during and after three hand-overs, is one MSI-X interrupt."""
+        self.counted(3)
+
+    def test_intx(self):
+        """The same with the drive's INTx line."""
+        self.counted(1, msi=False)
+
+    def test_busy(self):
+        """Eight readers keep the drive busy through three hand-overs, and no completion is overlooked."""
+        guest, _, kernel, reads = self.reading(8)
+        self.cross(guest, kernel, reads, 3)
+
+    def counted(self, transfers: int, **how):
+        guest, _, kernel, reads = self.reading(**how)
+        self.cross(guest, kernel, reads, transfers)
+        reads.check_at_rest()
+
+    def cross(self, guest, kernel, reads, transfers: int):
+        for _ in range(transfers):
+            self.transfer(guest).assert_completed()
+            reads.wait_progress(1)
+        reads.stop()
+        reads.check()
+        kernel.check()
+
+
+@needs("qemu:vfio-cpr", "kvm", "vfio:nvme")
+class LyingInterrupts(Assigned):
+    """
+    :avocado: tags=full
+    """
+
+    def test_vectors_masked(self):
+        """Interrupts that are masked behind the driver's back are found: reads end by time-out alone."""
+        guest, device, kernel, _ = self.reading()
+        interrupts.mask(guest, device)
+        wait_until("the driver to look for a lost completion", kernel.problems, 30)
+        self.assertRaisesRegex(AssertionError, "I/O error: .*completion polled", kernel.check)
+
+    def test_interrupt_of_another(self):
+        """Interrupts that no read of the workload asked for are found by their number."""
+        guest, device, _, reads = self.reading()
+        self.read_beside(guest, device)
+        reads.wait_progress(1)
+        reads.stop()
+        self.assertRaisesRegex(AssertionError, r"\d+ reads and \d+ interrupts: more than once", reads.check)
+
+    def test_interrupt_at_rest(self):
+        """An interrupt that comes while nothing is asked of the drive is found."""
+        guest, device, _, reads = self.reading()
+        reads.stop()
+        reads.check_at_rest()
+        self.read_beside(guest, device)
+        self.assertRaisesRegex(AssertionError, r"raised \d+ interrupts at rest", reads.check_at_rest)
+
+    def read_beside(self, guest, device):
+        node = block_device(guest, device)
+        guest.run(f"dd if=/dev/{node} of=/dev/null bs=4k count=5 iflag=direct 2>/dev/null")
