@@ -24,7 +24,17 @@ from cprtest.host.network import Network
 from cprtest.host.runs import Run
 from cprtest.live_transfer import LiveTransfer, RebootTransfer
 from cprtest.machine import state
-from cprtest.machine.devices import Device, Disk, Iommufd, Nic, Passthrough, Plugged, ToolsDisk, Vsock
+from cprtest.machine.devices import (
+    Device,
+    Disk,
+    Iommufd,
+    Nic,
+    Passthrough,
+    Plugged,
+    ToolsDisk,
+    Vga,
+    Vsock,
+)
 from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
 from cprtest.machine.process import Machine
@@ -117,6 +127,7 @@ class TestBed:
         net: Nic | Sequence[Nic] | None = None,
         disk: Disk | Sequence[Disk] | None = None,
         tools: bool = False,
+        vga: bool = False,
         vsock: bool = False,
         passthrough: Sequence[str] = (),
         iommufd: bool = False,
@@ -143,6 +154,7 @@ class TestBed:
             *(nic.preserved(cpr) for nic in nics),
             *disks,
             *([ToolsDisk(installed.guest_image().tools)] if tools else []),
+            *([Vga()] if vga else []),
             *([Iommufd()] if iommufd else []),
         )
         accel = accel or self._best_accel()

@@ -240,6 +240,21 @@ class ToolsDisk:
 
 
 @dataclass(frozen=True)
+class Vga:
+    """A VGA card with 16 MiB of memory of its own, which is not the guest's RAM (aux-ram-share)."""
+
+    @property
+    def id(self) -> str:
+        return "vga0"
+
+    def backend(self) -> list[str]:
+        return []
+
+    def frontend(self) -> dict[str, Any]:
+        return {"driver": "VGA", "id": self.id, "vgamem_mb": 16}
+
+
+@dataclass(frozen=True)
 class Plugged(ABC):
     """A device that is plugged into the running guest, because no saved state can hold it.
 

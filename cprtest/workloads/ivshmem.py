@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The memory BAR of an ivshmem passthrough device keeps its contents and stays writable."""
+"""The memory BAR of an ivshmem passthrough device, and a register, keep their contents and stay writable.
+
+Sources of registers: docs/specs/ivshmem-spec.rst of QEMU.
+"""
 
 import random
 
@@ -18,12 +21,15 @@ class Ivshmem:
         self._device = device
         guest.run(f"echo 1 > {device.guest_path}/enable")
         lines = guest.run(f"cat {device.guest_path}/resource").splitlines()
+        registers = int(lines[0].split()[0], 16)
         start, end, _ = (int(word, 16) for word in lines[2].split())
         self.size = end - start + 1
         if start == 0:
             raise AssertionError(f"{device.id}: BAR 2 has no address in the guest")
         step = (self.size - 4) // (_WORDS - 1) & ~3
         self._addresses = [start + n * step for n in range(_WORDS - 1)] + [end - 3]
+        # The interrupt mask, in BAR 0: a reset of the device clears it.
+        self._addresses.append(registers)
         self._pattern: dict[int, int] = {}
 
     def exercise(self) -> None:

@@ -118,17 +118,21 @@ def _compare(page: bytes, number: int, reported: int) -> tuple[int, int] | None:
 
 
 def _problem(address: int, wanted: int, seen: int, where: str, transfer: int) -> Problem:
+    # Until the descriptor is the target's, nobody but the guest touches its memory.
+    phases = ("acquire",) if transfer else ()
+    return Problem(f"memory at {address:#x} {difference(wanted, seen)} ({where})", phases)
+
+
+def difference(wanted: int, seen: int) -> str:
+    """What a page is that holds word `seen` (generation << 32 | number of the page) instead of `wanted`."""
     generation, number = wanted >> 32, wanted & 0xFFFFFFFF
     if seen == 0:
-        what = "is zero"
-    elif seen & 0xFFFFFFFF == number and seen >> 32 < generation:
-        what = f"is stale: generation {seen >> 32} instead of {generation}"
-    elif 0 < seen >> 32 <= generation + 2:
-        what = f"is foreign: it holds page {seen & 0xFFFFFFFF} instead of {number}"
-    else:
-        what = f"is damaged: {seen:#x} instead of {wanted:#x}"
-    # Until the descriptor is the target's, nobody but the guest touches its memory.
-    return Problem(f"memory at {address:#x} {what} ({where})", ("acquire",) if transfer else ())
+        return "is zero"
+    if seen & 0xFFFFFFFF == number and seen >> 32 < generation:
+        return f"is stale: generation {seen >> 32} instead of {generation}"
+    if 0 < seen >> 32 <= generation + 2:
+        return f"is foreign: it holds page {seen & 0xFFFFFFFF} instead of {number}"
+    return f"is damaged: {seen:#x} instead of {wanted:#x}"
 
 
 def _offset(address: int) -> int:
