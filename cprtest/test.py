@@ -23,6 +23,8 @@ from cprtest.outcome import Outcome
 from cprtest.paths import lane
 from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
+from cprtest.workloads.kernel_log import KernelLog
+from cprtest.workloads.workload import Workload
 
 # Measured here, where the process that all tests are forked from imports this, and inherited by them.
 patience()
@@ -110,6 +112,21 @@ class CprTest(avocado.Test):  # type: ignore[misc]
     def transferring(self, guest: Guest, **how: Any) -> Beside:
         """A transfer beside the body of a `with` block, for tests that look at it half way."""
         return self.bed.transferring(guest, **how)
+
+    def cross(self, guest: Guest, *loads: Workload, transfers: int = 1) -> None:
+        """Hand the guest over, with progress of every workload before and after; then judge them all."""
+        kernel = KernelLog(guest)
+        for _ in range(transfers):
+            for load in loads:
+                load.wait_progress()
+            self.transfer(guest).assert_completed()
+        for load in loads:
+            load.wait_progress()
+        for load in loads:
+            load.check_artefacts()
+            load.stop()
+            load.check()
+        kernel.check()
 
     def _judged(self, method: Callable[[], None]) -> Callable[[], None]:
         """The test method, with known defects told from failures (assets/known-defects.yaml)."""

@@ -182,7 +182,7 @@ def main(arguments: Sequence[str]) -> int:
         "build-qemu",
         prog="scripts/build-qemu",
         formatter_class=manpage.Formatter,
-        description="Build one flavour of QEMU from its pinned source, or fetch Debian's; the last line is its path.",
+        description="Build a flavour of QEMU from its source, or fetch Debian's; the last line is its path.",
         epilog=_BUILD,
     )
     build.add_argument(

@@ -7,7 +7,6 @@ from cprtest.timeline.timeline import tag
 from cprtest.workloads.clocks import Clocks
 from cprtest.workloads.cpu import CpuBurn
 from cprtest.workloads.journal import DiskJournal
-from cprtest.workloads.kernel_log import KernelLog
 from cprtest.workloads.memory import MemoryPattern
 
 EVERY_PAUSE_US = 20_000
@@ -103,18 +102,3 @@ class GuestConsistency(CprTest):
         self.cross(guest, *loads, transfers=transfers)
         guest.machine.quit()
         journal.check_image(self.bed.contents(disk))
-
-    def cross(self, guest, *loads, transfers: int = 1):
-        """Hand the guest over, with progress of every workload before and after; then judge them all."""
-        kernel = KernelLog(guest)
-        for _ in range(transfers):
-            for load in loads:
-                load.wait_progress()
-            self.transfer(guest).assert_completed()
-        for load in loads:
-            load.wait_progress()
-        for load in loads:
-            load.check_artefacts()
-            load.stop()
-            load.check()
-        kernel.check()

@@ -8,7 +8,6 @@ from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.provision import installed
 from cprtest.test import CprTest, Tap
-from cprtest.workloads.kernel_log import KernelLog
 from cprtest.workloads.tcp import TcpStreams
 
 
@@ -51,15 +50,7 @@ class TcpConsistency(Networked):
 
     def streams_cross(self, net: Tap, transfers: int, **options):
         guest = self.boot(net=net)
-        kernel = KernelLog(guest)
-        streams = TcpStreams(guest, self.connect, **options)
-        for _ in range(transfers):
-            streams.wait_progress()
-            self.transfer(guest).assert_completed()
-        streams.wait_progress()
-        streams.stop()
-        streams.check()
-        kernel.check()
+        self.cross(guest, TcpStreams(guest, self.connect, **options), transfers=transfers)
 
 
 @needs("qemu:cpr-transfer", "tun", "netns")

@@ -4,7 +4,6 @@
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
 from cprtest.timeline.timeline import tag
-from cprtest.workloads.kernel_log import KernelLog
 from cprtest.workloads.udp import BURSTS, JUMBO, LARGE, MULTICAST, SMALL, VLAN, UdpPackets
 
 
@@ -50,14 +49,7 @@ class UdpConsistency(CprTest):
 
     def packets_cross(self, net: Tap, *flows, transfers: int = 1):
         guest = self.boot(net=net)
-        kernel = KernelLog(guest)
         packets = UdpPackets(guest, self.network, flows)
-        for _ in range(transfers):
-            packets.wait_progress()
-            self.transfer(guest).assert_completed()
-        packets.wait_progress()
-        packets.stop()
-        packets.check()
+        self.cross(guest, packets, transfers=transfers)
         # A tap that is handed over keeps what comes in the pause, if nobody takes it out.
         self.assertEqual(packets.excused, 0, f"packets lost in the pause {tag('setup', 'acquire')}")
-        kernel.check()

@@ -4,25 +4,10 @@
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.workloads.bar import BarPattern, vga
-from cprtest.workloads.kernel_log import KernelLog
-
-
-class Patterned(CprTest):
-    """What the tests below share."""
-
-    def cross(self, guest, pattern, transfers: int = 1):
-        kernel = KernelLog(guest)
-        for _ in range(transfers):
-            pattern.wait_progress()
-            self.transfer(guest).assert_completed()
-        pattern.wait_progress()
-        pattern.stop()
-        pattern.check()
-        kernel.check()
 
 
 @needs("qemu:cpr-transfer")
-class DeviceMemory(Patterned):
+class DeviceMemory(CprTest):
     """
     :avocado: tags=full
     """
@@ -31,7 +16,7 @@ class DeviceMemory(Patterned):
         """The 16 MiB of a VGA card, whose descriptor is handed over, through three hand-overs."""
         guest = self.boot(vga=True)
         pattern = BarPattern(guest, vga(guest), 0)
-        self.cross(guest, pattern, 3)
+        self.cross(guest, pattern, transfers=3)
         self.assertEqual(pattern.size, 16 << 20)
 
     @needs("kvm", "qemu:vfio-cpr", "vfio:ivshmem")
@@ -44,7 +29,7 @@ class DeviceMemory(Patterned):
 
 
 @needs("qemu:cpr-transfer")
-class LyingDeviceMemory(Patterned):
+class LyingDeviceMemory(CprTest):
     """
     :avocado: tags=full
     """

@@ -17,10 +17,9 @@ class Assigned(CprTest):
         (device,) = guest.passthrough
         if not msi:
             interrupts.without_msi(guest, device)
-        kernel = KernelLog(guest)
         reads = DeviceReads(guest, device, readers)
         reads.wait_progress(1)
-        return guest, device, kernel, reads
+        return guest, device, reads
 
 
 @needs("qemu:vfio-cpr", "kvm", "vfio:nvme")
@@ -39,21 +38,13 @@ class Interrupts(Assigned):
 
     def test_busy(self):
         """Eight readers keep the drive busy through three hand-overs, and no completion is overlooked."""
-        guest, _, kernel, reads = self.reading(8)
-        self.cross(guest, kernel, reads, 3)
+        guest, _, reads = self.reading(8)
+        self.cross(guest, reads, transfers=3)
 
     def counted(self, transfers: int, **how):
-        guest, _, kernel, reads = self.reading(**how)
-        self.cross(guest, kernel, reads, transfers)
+        guest, _, reads = self.reading(**how)
+        self.cross(guest, reads, transfers=transfers)
         reads.check_at_rest()
-
-    def cross(self, guest, kernel, reads, transfers: int):
-        for _ in range(transfers):
-            self.transfer(guest).assert_completed()
-            reads.wait_progress(1)
-        reads.stop()
-        reads.check()
-        kernel.check()
 
 
 @needs("qemu:vfio-cpr", "kvm", "vfio:nvme")
@@ -64,14 +55,15 @@ class LyingInterrupts(Assigned):
 
     def test_vectors_masked(self):
         """Interrupts that are masked behind the driver's back are found: reads end by time-out alone."""
-        guest, device, kernel, _ = self.reading()
+        guest, device, _ = self.reading()
+        kernel = KernelLog(guest)
         interrupts.mask(guest, device)
         wait_until("the driver to look for a lost completion", kernel.problems, 30)
         self.assertRaisesRegex(AssertionError, "I/O error: .*completion polled", kernel.check)
 
     def test_interrupt_of_another(self):
         """Interrupts that no read of the workload asked for are found by their number."""
-        guest, device, _, reads = self.reading()
+        guest, device, reads = self.reading()
         self.read_beside(guest, device)
         reads.wait_progress(1)
         reads.stop()
@@ -79,7 +71,7 @@ class LyingInterrupts(Assigned):
 
     def test_interrupt_at_rest(self):
         """An interrupt that comes while nothing is asked of the drive is found."""
-        guest, device, _, reads = self.reading()
+        guest, device, reads = self.reading()
         reads.stop()
         reads.check_at_rest()
         self.read_beside(guest, device)

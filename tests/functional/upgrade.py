@@ -7,7 +7,6 @@ from cprtest.provision import installed
 from cprtest.test import CprTest, Tap
 from cprtest.workloads.clocks import Clocks
 from cprtest.workloads.journal import DiskJournal
-from cprtest.workloads.kernel_log import KernelLog
 from cprtest.workloads.memory import MemoryPattern
 from cprtest.workloads.tcp import TcpStreams
 
@@ -23,21 +22,10 @@ class Versions(CprTest):
         self.bed.chain(*(installed.under_test(flavour) for flavour in flavours))
         disk = self.disk()
         guest = self.boot(disk=disk, net=Tap(vhost=False), machine=MACHINE)
-        kernel = KernelLog(guest)
         streams = TcpStreams(guest, lambda port: self.network.connect(GUEST_ADDRESS.format(0), port), 2)
         journal = DiskJournal(guest)
         loads = (MemoryPattern(guest, pause_us=20_000), Clocks(guest), streams, journal)
-        for _ in flavours[1:]:
-            for load in loads:
-                load.wait_progress()
-            self.transfer(guest).assert_completed()
-        for load in loads:
-            load.wait_progress()
-        for load in loads:
-            load.check_artefacts()
-            load.stop()
-            load.check()
-        kernel.check()
+        self.cross(guest, *loads, transfers=len(flavours) - 1)
         guest.machine.quit()
         journal.check_image(self.bed.contents(disk))
 
