@@ -13,8 +13,21 @@ EVERY_PAUSE_US = 20_000
 """Sweeps of memory rest so long when other workloads want the vCPU as well."""
 
 
+class Everything(CprTest):
+    """What the tests below share."""
+
+    def everything(self, transfers: int, **how):
+        disk = self.disk()
+        guest = self.boot(disk=disk, **how)
+        journal = DiskJournal(guest)
+        loads = (MemoryPattern(guest, pause_us=EVERY_PAUSE_US), Clocks(guest), CpuBurn(guest), journal)
+        self.cross(guest, *loads, transfers=transfers)
+        guest.machine.quit()
+        journal.check_image(self.bed.contents(disk))
+
+
 @needs("qemu:cpr-transfer")
-class GuestConsistency(CprTest):
+class GuestConsistency(Everything):
     """
     :avocado: tags=full
     """
@@ -75,6 +88,14 @@ class GuestConsistency(CprTest):
         """The same through twenty hand-overs (C-32)."""
         self.everything(20)
 
+
+@needs("qemu:cpr-transfer")
+class MoreGuests(Everything):
+    """Not run yet; to become full when they have been.
+
+    :avocado: tags=unproven
+    """
+
     @needs("kernel:trixie-backports")
     def test_all_together_on_the_newest_kernel(self):
         """The same in a guest with Debian's newest kernel and two vCPUs."""
@@ -93,12 +114,3 @@ class GuestConsistency(CprTest):
         sent = outcome.source.qmp.command("query-migrate")["ram"]
         pages = {kind: sent[kind] for kind in ("normal", "duplicate")}
         self.assertEqual(pages, {"normal": 0, "duplicate": 0}, f"pages sent {tag('stream')}")
-
-    def everything(self, transfers: int, **how):
-        disk = self.disk()
-        guest = self.boot(disk=disk, **how)
-        journal = DiskJournal(guest)
-        loads = (MemoryPattern(guest, pause_us=EVERY_PAUSE_US), Clocks(guest), CpuBurn(guest), journal)
-        self.cross(guest, *loads, transfers=transfers)
-        guest.machine.quit()
-        journal.check_image(self.bed.contents(disk))
