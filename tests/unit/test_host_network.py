@@ -176,7 +176,7 @@ def test_passt_listens_and_ends_with_its_network(network: Network) -> None:
         again, another = network.passt("up0", "10.99.0.1", "10.99.0.2", 7007)
         assert path.is_socket() and again.is_socket() and (path, forwards) != (again, another)
         network.connect("127.0.0.1", forwards).close()
-        processes = network._passts[:]
+        processes = network._programs[:]
         network.close()
     assert all(process.poll() is not None for process in processes)
 
