@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Plots of a record: the pause by phase as stacked bars, every sample, and growth along an axis."""
 
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def samples(record: Record, number: int, axes: Axes) -> None:
     for height, (_, values) in enumerate(shown):
         spread = [height + 0.25 * ((n * 0.618) % 1 - 0.5) for n in range(len(values))]
         axes.plot(values, spread, "o", markersize=3, alpha=0.45, color="#0072b2", markeredgewidth=0)
-        middle = sorted(values)[len(values) // 2]
+        middle = statistics.median(values)
         axes.plot([middle, middle], [height - 0.3, height + 0.3], color="#d55e00", linewidth=2)
     axes.set_yticks(range(len(shown)), [name for name, _ in shown])
     axes.set_xlim(left=0)
