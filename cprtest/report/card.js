@@ -52,7 +52,7 @@ const heading = (test, host, sign) => `<h2>${badge(test.status, sign)} ${esc(tes
   `<p class="name">${esc(test.name)}</p>` + pairs([
   ["variant", test.variant], ["machine", host], ["lane", test.lane], ["took", seconds(test.took)], ["known defect", test.defect],
   ["since the earlier run", test.change], [test.status === "PASS" ? "note" : "reason", test.reason],
-  ...Object.entries(test.reasons || {}).map(([lane, reason]) => [`in lane ${lane}`, reason]),
+  ...Object.entries(test.reasons || {}).filter(([, reason]) => reason !== test.reason).map(([lane, reason]) => [`in lane ${lane}`, reason]),
 ]) + (test.directory ? `<p class="soft">Directory: <a href="${esc(test.directory)}">${esc(test.directory.slice(3))}</a>` +
   " (beside the report, not in a mailed copy)</p>" : "");
 const badge = (name, sign) => `<span class="status ${esc(name)}">${sign} ${esc(name)}</span>`;

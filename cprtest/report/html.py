@@ -67,7 +67,7 @@ def render(results: Results, root: Path, against: Path | None = None) -> str:
         plots=[picture(path) for path in pictures(root / "downtime")],
         index=Markup(pack.index(results, kinds, evidences)),
         evidences={number: Markup(text) for number, text in evidences.items()},
-        tests_of=Counter(test.host for test in results.tests),
+        counts_of=lambda name: _counts(results, name),
         style=_part("style.css"),
         script=Markup("\n").join(map(_part, ("drawing.js", "card.js", "report.js"))),
     )
@@ -108,6 +108,12 @@ def seconds(value: float) -> str:
 
 def _part(name: str) -> Markup:
     return Markup((Path(__file__).parent / name).read_text())
+
+
+def _counts(results: Results, machine: str) -> list[tuple[str, int]]:
+    """How many tests ended in which status on a machine, those that there are."""
+    found = Counter(test.status for test in results.tests if test.host == machine)
+    return [(status, found[status]) for status in STATUSES if found[status]]
 
 
 def _failures(results: Results) -> list[list[tuple[int, Result]]]:
