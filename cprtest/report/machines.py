@@ -55,9 +55,10 @@ def salvaged(written: Results, root: Path) -> Results:
         where = str(journal.directory.relative_to(root))
         lanes.append(Lane(journal.lane, where, None, False, journal.patience, 0.0))
     known = merged(found.get("here", []), found.get("lab", []))
-    names = {_test(result.name) for result in known}
+    # A plan without variants stands for all variants of a test.
+    names = {name for result in known for name in (result.name, result.name.partition(";")[0])}
     tests = [_open(result) for result in known]
-    tests += [result for result in written.tests if _test(result.name) not in names]
+    tests += [result for result in written.tests if result.name not in names]
     return dataclasses.replace(written, lanes=tuple(lanes), tests=tuple(tests))
 
 
@@ -124,8 +125,3 @@ def _names(parts: Sequence[Part]) -> list[str]:
         name if name and own.count(name) == 1 else part.directory.resolve().name
         for name, part in zip(own, parts, strict=True)
     ]
-
-
-def _test(name: str) -> str:
-    """The name without its variant: the plan at the beginning knows of no variants."""
-    return name.partition(";")[0]

@@ -100,6 +100,16 @@ def test_a_run_killed_in_its_second_lane(tmp_path: Path) -> None:
     assert [lane.status for lane in part.results.lanes] == [None] * 3
 
 
+@pytest.mark.parametrize("plan", [[f"{A};v1", f"{A};v2"], [A]])
+def test_variants_that_no_job_had_begun_are_not_forgotten(tmp_path: Path, plan: list[str]) -> None:
+    root = run(tmp_path / "r", "beta", *map(planned, plan), finished=False, lanes=())
+    journal(root, "lab-1", [f"{A};v1"], ended(f"{A};v1", "PASS"))
+    part = machines.read(root)
+    assert part.results is not None
+    found = {test.name: test.status for test in part.results.tests}
+    assert found == {f"{A};v1": "PASS", **({f"{A};v2": "INTERRUPT"} if len(plan) == 2 else {})}
+
+
 def test_a_run_killed_before_its_first_job_shows_its_plan(tmp_path: Path) -> None:
     part = machines.read(run(tmp_path / "r", "beta", planned(A), planned(B), finished=False))
     assert part.results is not None
