@@ -33,7 +33,7 @@ async function main() {
   const cell = (places) => places.map((place) => {
     const test = tests[place], alone = places.length === 1, marks = `r ${test.status}${alone ? "" : " c"}${test.change ? " changed" : ""}`;
     const label = alone ? "" : ` aria-label="${esc(test.status + " " + (test.variant || ""))}"`;
-    return `<button class="${marks}" data-place="${place}" tabindex="-1"${label}>${signs[test.status]}${alone ? " " + test.status : ""}</button>` +
+    return `<a class="${marks}" href="#t${place + 1}" data-place="${place}" tabindex="-1"${label}>${signs[test.status]}${alone ? " " + test.status : ""}</a>` +
       (alone && hosts.length === 1 && test.reason ? `<div class="soft reason">${esc(test.defect ? test.defect + ": " : "")}${esc(short(test.reason))}</div>` : "");
   }).join("");
   const short = (text) => (text.length > 240 ? text.slice(0, 240) + " ..." : text);
@@ -68,24 +68,27 @@ async function main() {
     $("matrix").innerHTML = rows.size ? html + "</tbody></table>" : "<p>No test fits. Press a status, or empty the search.</p>";
     $("shown").textContent = `${shown.length} of ${tests.length}`;
     $("matrix").querySelector("[data-place]")?.setAttribute("tabindex", "0");
+  }
+  function measure() {
     document.documentElement.style.setProperty("--below", getComputedStyle(document.querySelector(".tools")).position === "sticky"
       ? document.querySelector(".tools").offsetHeight + "px" : "0px");
   }
-  const button = (place) => $("matrix").querySelector(`[data-place="${place}"]`);
+  const link = (place) => $("matrix").querySelector(`[data-place="${place}"]`);
   function go(place) {
     $("matrix").querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
-    const next = button(place);
+    const next = link(place);
     next?.setAttribute("tabindex", "0");
     next?.focus();
   }
-  // The nearest result above or below the one that has the focus.
+  // The nearest result above or below the one that has the focus. Signs come from different fonts: look at middles.
+  const middle = (element) => { const box = element.getBoundingClientRect(); return [box.left, (box.top + box.bottom) / 2]; };
   function vertical(from, down) {
-    const box = from.getBoundingClientRect(), row = from.closest("tr");
-    const lines = [...$("matrix").querySelectorAll("tr:has([data-place])")], at = lines.indexOf(row);
-    const others = [...row.querySelectorAll("[data-place]")].filter((b) => (b.getBoundingClientRect().top - box.top) * (down ? 1 : -1) > 4);
-    const nextRow = lines[at + (down ? 1 : -1)];
+    const [x, y] = middle(from), row = from.closest("tr"), below = (b) => (middle(b)[1] - y) * (down ? 1 : -1) > 10;
+    const lines = [...$("matrix").querySelectorAll("tr:has([data-place])")];
+    const others = [...row.querySelectorAll("[data-place]")].filter(below);
+    const nextRow = lines[lines.indexOf(row) + (down ? 1 : -1)];
     const candidates = others.length ? others : nextRow ? [...nextRow.querySelectorAll("[data-place]")] : [];
-    const distance = (b) => { const o = b.getBoundingClientRect(); return Math.abs(o.top - box.top) * 4 + Math.abs(o.left - box.left); };
+    const distance = (b) => { const [left, level] = middle(b); return Math.abs(level - y) * 4 + Math.abs(left - x); };
     return candidates.sort((a, b) => distance(a) - distance(b))[0];
   }
   $("matrix").addEventListener("keydown", (event) => {
@@ -97,10 +100,6 @@ async function main() {
     if (to === undefined) return;
     event.preventDefault();
     go(+to);
-  });
-  $("matrix").addEventListener("click", (event) => {
-    const pressed = event.target.closest("[data-place]");
-    if (pressed) location.hash = "t" + (+pressed.dataset.place + 1);
   });
 
   // --- one result
@@ -133,7 +132,7 @@ async function main() {
   $("detail").addEventListener("close", () => {
     if (/^#t\d+$/.test(location.hash)) history.replaceState(null, "", location.pathname + location.search);
     showTip("");
-    if (button(current)) go(current);
+    if (link(current)) go(current);
   });
   $("detail").addEventListener("click", (event) => event.target === $("detail") && $("detail").close());
   $("detail").addEventListener("keydown", (event) => {
@@ -172,9 +171,12 @@ async function main() {
   addEventListener("hashchange", open);
 
   document.querySelector(".tools").hidden = $("keys").hidden = false;
+  measure();
+  addEventListener("resize", measure);
   draw();
   await open();
-  // For the test that opens the page in a browser: ms from the beginning of the navigation.
+  // For the test that opens the page in a browser: ms from the beginning of the navigation until all is painted.
+  await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
   document.documentElement.dataset.ready = Math.round(performance.now());
 }
 
