@@ -20,9 +20,6 @@ from cprtest.report.model import Result
 NOT_BUILT = "not built"
 """The status of a commit that cannot be compiled."""
 
-_GOES_WITHOUT = ("--disable-download", "--disable-install-blobs")
-"""Arguments of our own builds that a git tree cannot do with: it has firmware, and fetches subprojects."""
-
 
 @dataclass(frozen=True)
 class Seen:
@@ -81,7 +78,10 @@ class Bench:
         log = directory / "build.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         objects = self.work / "objects"
-        arguments = [word for word in build_of(LAB).arguments if word not in _GOES_WITHOUT]
+        fetched = (self.tree.path / "subprojects" / "keycodemapdb").is_dir()
+        # Of all subprojects only that one is needed for certain; a tree without it fetches what it misses.
+        goes_without = () if fetched else ("--disable-download",)
+        arguments = [word for word in build_of(LAB).arguments if word not in goes_without]
         fresh = not objects.exists()
         try:
             qemu.compiled(self.tree.path, objects, arguments, "QEMU", log)
