@@ -6,8 +6,8 @@
 
 A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, vlan, macvtap, vhost-net,
 vhost-vsock, vdpa, seccomp-notify, hugepages or hugepages:MIB, tracer, vfio, iommufd, vfio:ROLE (or ADDRESS),
-memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or oldest version), build:FLAVOUR (a QEMU
-of set-up's, whatever is under test), kernel:SUITE (for the guest).
+module:NAME (a kernel module of ours), memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or oldest
+version), build:FLAVOUR (a QEMU of set-up's, whatever is under test), kernel:SUITE (for the guest).
 Imported by every test process, so nothing heavy is imported until a need asks for it.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from cprtest.errors import CprError, UsageError
+from cprtest.errors import CprError, NotInstalled, UsageError
 from cprtest.paths import lane
 
 _T = TypeVar("_T")
@@ -245,6 +245,19 @@ def _vfio_role(role: str, qemu: Path | None) -> str | None:
     return _vfio("", qemu)
 
 
+def _module(name: str, _qemu: Path | None) -> str | None:
+    from cprtest.provision import installed  # noqa: PLC0415
+
+    try:
+        running, built = os.uname().release, installed.kernel().release
+        if running != built:
+            return _in_lab_or(f"{name} is built for kernel {built}, this one is {running}. Boot that one")
+        installed.module(name)
+    except NotInstalled as error:
+        return str(error)
+    return None
+
+
 def _qemu(word: str, qemu: Path | None) -> str | None:
     from cprtest.machine.features import features  # noqa: PLC0415
 
@@ -296,6 +309,7 @@ _CHECKS: dict[str, _Check] = {
 }
 _CHECKS_ABOUT: dict[str, _Check] = {
     "vfio": _vfio_role,
+    "module": _module,
     "memory": _memory,
     "hugepages": _hugepages,
     "cpus": _cpus,

@@ -20,6 +20,10 @@ NEWEST = "trixie-backports"
 _SETUP = {SUITE: "scripts/setup", NEWEST: "scripts/setup --full"}
 # The modules of cprtest.guest that the image is made by; the others talk to the guest.
 GUEST_BUILDERS = ("image", "cpio", "modules", "tools", "tree")
+MODULES = ("vfio-bulk",)
+"""Kernel modules of ours, each a directory of assets/."""
+SAMPLES = {"mtty": "samples/vfio-mdev/mtty.c"}
+"""Modules made from one file of the kernel's own source, each with its file."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,26 @@ def guest_image(suite: str = SUITE) -> GuestImage:
             f"the guest image is not built yet, or its sources have changed: run `{_SETUP[suite]}`."
         )
     return GuestImage(base / "initrd.img", base / "tools.erofs", base / "id_ed25519", base.name)
+
+
+def module_path(name: str) -> Path:
+    """Where the module `name` of MODULES or SAMPLES is, or will be, for the kernel in use.
+
+    Raises NotInstalled.
+    """
+    sources = [] if name in SAMPLES else sorted(p for p in (ASSETS / name).iterdir() if p.suffix != ".md")
+    builder = CHECKOUT / "cprtest" / "provision" / "modules.py"
+    stamp = digest([kernel().release, kernel().version, builder, *sources])
+    return cache_dir() / "modules" / f"{name}-{stamp}" / f"{name}.ko"
+
+
+def module(name: str) -> Path:
+    """The module `name` of MODULES or SAMPLES, for the kernel that set-up fetched. Raises NotInstalled."""
+    path = module_path(name)
+    if not path.exists():
+        option = " --full" if name in SAMPLES else ""
+        raise NotInstalled(f"the kernel module {name} is not built yet: run `scripts/setup{option}`.")
+    return path
 
 
 def qemu(flavour: str = LAB) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cprtest import manpage
@@ -47,14 +48,28 @@ _BUILD = manpage.sections(
 )
 
 
-def nothing_to_do(wanted: Sequence[str] = (LAB, DEFAULT), suites: Sequence[str] = (SUITE,)) -> bool:
+@dataclass(frozen=True)
+class Wanted:
+    """What set-up is to provide. suites: Debian's, whose newest kernels guests run. modules: kernel modules."""
+
+    flavours: tuple[str, ...] = (LAB, DEFAULT)
+    suites: tuple[str, ...] = (SUITE,)
+    modules: tuple[str, ...] = installed.MODULES
+
+
+EVERYTHING = Wanted((LAB, DEFAULT, *packaged()), (SUITE, NEWEST), (*installed.MODULES, *installed.SAMPLES))
+
+
+def nothing_to_do(wanted: Wanted = Wanted()) -> bool:
     """Is everything there? Reads a few files and asks dpkg; takes a fraction of a second."""
     names = packages.wanted(packages.LIST.read_text(encoding="utf-8"))
     try:
-        for suite in suites:
+        for suite in wanted.suites:
             installed.guest_image(suite)
+        for name in wanted.modules:
+            installed.module(name)
         installed.passt()
-        for flavour in wanted:
+        for flavour in wanted.flavours:
             installed.qemu(flavour)
     except NotInstalled:
         return False
@@ -68,21 +83,22 @@ def first_stage() -> None:
     write_record(cache_dir() / "installed" / "host.json", {"versions": host})
 
 
-def second_stage(flavours: Sequence[str], suites: Sequence[str], refresh: bool) -> Path:
-    """Kernels, guest images and QEMUs; returns the path of the last QEMU. Runs in the venv."""
-    from cprtest.provision import kernel, passt, qemu  # noqa: PLC0415 - not needed when there is nothing to do
+def second_stage(wanted: Wanted, refresh: bool) -> Path:
+    """Kernels, modules, guest images and QEMUs; returns the path of the last QEMU. Runs in the venv."""
+    from cprtest.provision import kernel, modules, passt, qemu  # noqa: PLC0415 - often there is nothing to do
 
     def guest() -> None:
         for source in programs.missing():
             programs.compiled(source)
-        for suite in suites:
+        for suite in wanted.suites:
             kernel.ensure(refresh, suite)
             build_guest_image(refresh, suite)
+        modules.ensure(wanted.modules)
         passt.ensure(refresh)
 
     results: list[Path] = []
     with progress.shown():
-        side_by_side(guest, lambda: results.extend(map(qemu.ensure, flavours)))
+        side_by_side(guest, lambda: results.extend(map(qemu.ensure, wanted.flavours)))
     return results[-1]
 
 
@@ -115,14 +131,14 @@ def side_by_side(*jobs: Callable[[], None]) -> None:
             raise
 
 
-def _run(flavours: Sequence[str], suites: Sequence[str], refresh: bool) -> Path:
+def _run(wanted: Wanted, refresh: bool) -> Path:
     """Do what is missing; the second stage is a new process, of the venv's Python."""
-    if not refresh and nothing_to_do(flavours, suites):
-        return flavour_of(flavours[-1]).binary
+    if not refresh and nothing_to_do(wanted):
+        return flavour_of(wanted.flavours[-1]).binary
     with locked(LOCK):
         first_stage()
         if Path(sys.prefix) == VENV:
-            return second_stage(flavours, suites, refresh)
+            return second_stage(wanted, refresh)
     sys.stderr.flush()
     os.chdir(CHECKOUT)
     python = str(VENV / "bin" / "python")
@@ -176,7 +192,8 @@ def main(arguments: Sequence[str]) -> int:
     setup.add_argument(
         "--full",
         action="store_true",
-        help="also what only some tests of the suite full need: Debian's own QEMUs, the newest kernel",
+        help="also what only some tests of the suite full need: Debian's own QEMUs, the newest kernel, and the "
+        "kernel's sample modules, which need its source (150 MB)",
     )
     build = commands.add_parser(
         "build-qemu",
@@ -193,13 +210,12 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     def action() -> int:
-        full = getattr(options, "full", False)
-        flavours = [options.flavour] if options.command == "build-qemu" else [LAB, DEFAULT]
-        flavours += packaged() if full else []
-        suites = [SUITE, NEWEST] if full else [SUITE]
-        for flavour in flavours:
+        wanted = EVERYTHING if getattr(options, "full", False) else Wanted()
+        if options.command == "build-qemu":
+            wanted = replace(wanted, flavours=(options.flavour,))
+        for flavour in wanted.flavours:
             flavour_of(flavour)
-        path = _run(flavours, suites, getattr(options, "refresh", False))
+        path = _run(wanted, getattr(options, "refresh", False))
         if options.command == "build-qemu":
             print(path)
         return 0

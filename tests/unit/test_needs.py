@@ -13,6 +13,8 @@ from cprtest import needs
 from cprtest.errors import CprError
 from cprtest.host import hostfile
 from cprtest.paths import CHECKOUT
+from cprtest.provision import installed
+from cprtest.provision.installed import Kernel
 
 
 @needs.needs("root")
@@ -79,6 +81,16 @@ def test_role_in_the_host_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(hostfile.VARIABLE, str(path))
     (reason,) = needs.unmet(["vfio:igb-vf"])
     assert "lists nvme" in reason
+
+
+def test_module_needs_the_kernel_that_it_is_built_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernel(release: str) -> Kernel:
+        return Kernel(release, Path("/vmlinuz"), Path("/modules"), "6.12.1-1")
+
+    monkeypatch.setattr(installed, "kernel", lambda: kernel("6.12.1+none"))
+    assert "is built for kernel 6.12.1+none" in needs.unmet(["module:vfio-bulk"])[0]
+    monkeypatch.setattr(installed, "kernel", lambda: kernel(os.uname().release))
+    assert "run `scripts/setup --full`" in needs.unmet(["module:mtty"])[0]
 
 
 def test_import_is_cheap() -> None:
