@@ -8,10 +8,11 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from cprtest import guest as guest_image
 from cprtest import needs
@@ -25,6 +26,7 @@ from cprtest.host.runs import Run
 from cprtest.live_transfer import LiveTransfer, RebootTransfer
 from cprtest.machine import state
 from cprtest.machine.devices import (
+    Assigned,
     Device,
     Disk,
     Iommufd,
@@ -45,6 +47,8 @@ from cprtest.provision import installed
 from cprtest.provision.installed import Qemu
 from cprtest.transfer import TargetPlan, Transfer
 from cprtest.workloads.history import PAUSE, note
+
+_T = TypeVar("_T")
 
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
@@ -121,6 +125,10 @@ class TestBed:
             self.observers.append(observer)
             self._cleanups.callback(observer.close)
 
+    def hold(self, context: AbstractContextManager[_T]) -> _T:
+        """Enter a context that lasts until every QEMU has ended."""
+        return self._cleanups.enter_context(context)
+
     def boot(
         self,
         *,
@@ -129,7 +137,7 @@ class TestBed:
         tools: bool = False,
         vga: bool = False,
         vsock: bool = False,
-        passthrough: Sequence[str] = (),
+        passthrough: Sequence[str | Assigned] = (),
         iommufd: bool = False,
         memory_mib: int = 256,
         vcpus: int = 1,
@@ -142,8 +150,8 @@ class TestBed:
 
         net, disk: the guest's NICs and disks; several of a kind need an `index` each.
         tools: fio and tcpdump are commands in the guest, from a disk of their own.
-        passthrough: roles or addresses of host devices (cprtest.host.vfio), each plugged into the running
-        guest; iommufd: by that, instead of a VFIO container.
+        passthrough: host devices (cprtest.host.vfio), each plugged into the running guest; a role or address
+        means Assigned(that); iommufd: by that, instead of a VFIO container.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine: as in GuestSpec;
         memory as well, or shm for a file in /dev/shm. kernel: the Debian suite whose kernel the guest runs.
         """
@@ -253,6 +261,24 @@ class TestBed:
         self._cleanups.callback(beside.join)
         return beside
 
+    def reload(self, guest: Guest) -> None:
+        """Save the running guest to a file, end its QEMU, load it in a new one: what one does without cpr."""
+        file = self._scratch / f"saved-{len(self.machines)}"
+        state.save(guest.machine, file)
+        guest.machine.quit()
+        machine = self._start(
+            self.target_qemu,
+            guest.spec,
+            self._directory / "reload",
+            "target",
+            extra=["-incoming", "defer"],
+            observers=(),
+        )
+        machine.ready()
+        state.load(machine, file)
+        machine.wait_run_state("running", seconds=20)
+        guest.follow(machine)
+
     def disk(self, size_mib: int = 64, format: str = "raw", **front: Any) -> Disk:
         """A fresh disk, an image file in the work directory. size_mib: MiB. front: as in Disk."""
         image = self._workdir / f"disk{front.get('index') or ''}.{format}"
@@ -331,14 +357,16 @@ class TestBed:
     def _best_accel(self) -> str:
         return "tcg" if needs.unmet(["kvm"], self.qemu.binary) else "kvm"
 
-    def _plugged(self, roles: Sequence[str], vsock: bool, iommufd: bool) -> list[Plugged]:
+    def _plugged(self, passthrough: Sequence[str | Assigned], vsock: bool, iommufd: bool) -> list[Plugged]:
         devices: list[Plugged] = []
-        if roles:
+        if passthrough:
             from cprtest.host import vfio  # noqa: PLC0415  (only tests with passthrough devices need it)
 
-            for role in roles:
-                assigned = self._cleanups.enter_context(vfio.assigned(role))
-                devices.append(Passthrough(len(devices), assigned.role, assigned.address, iommufd))
+            for wanted in passthrough:
+                how = Assigned(wanted) if isinstance(wanted, str) else wanted
+                device = self._cleanups.enter_context(vfio.assigned(how.role, how.driver))
+                how = replace(how, role=device.role)
+                devices.append(Passthrough(len(devices), how, device.address, iommufd))
         if vsock:
             # A guest's CID is the host's to give, and must be unique on it.
             devices.append(Vsock(len(devices), cid=0x10000 + os.getpid()))

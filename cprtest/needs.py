@@ -6,8 +6,8 @@
 
 A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, vlan, macvtap, vhost-net,
 vhost-vsock, vdpa, seccomp-notify, hugepages or hugepages:MIB, tracer, vfio, iommufd, vfio:ROLE (or ADDRESS),
-module:NAME (a kernel module of ours), memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or oldest
-version), build:FLAVOUR (a QEMU of set-up's, whatever is under test), kernel:SUITE (for the guest).
+module:NAME (a kernel module of ours), memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or
+oldest version), build:FLAVOUR (a QEMU of set-up's, whatever is under test), kernel:SUITE (for the guest).
 Imported by every test process, so nothing heavy is imported until a need asks for it.
 """
 

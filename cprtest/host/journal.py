@@ -9,6 +9,7 @@ process killed in the middle of a line spoils nothing but that line:
     {"bound": "0000:01:00.0", "driver": "virtio-pci"}    written before the device is taken from its driver
     {"vfs": "0000:02:00.0"}                              written before virtual functions are created
     {"returned": "0000:01:00.0"}                         written after the device was given back
+    {"mdev": "83b8f4f2-..."}                             written before a mediated device is made
     {"tracer": "cpr_..."}                                written before the kernel's tracer gets an instance
     {"process": 99, "start": 12345}                      forked without exec, so without the mark
 """
@@ -33,6 +34,7 @@ class Record:
     scratch: list[Path] = field(default_factory=list)
     bound: dict[str, str | None] = field(default_factory=dict)
     vfs: list[str] = field(default_factory=list)
+    mdevs: list[str] = field(default_factory=list)
     tracers: list[str] = field(default_factory=list)
     processes: list[tuple[int, int]] = field(default_factory=list)
 
@@ -108,6 +110,8 @@ def _apply(record: Record, entry: dict[str, Any]) -> None:
             record.bound.pop(address, None)
             if address in record.vfs:
                 record.vfs.remove(address)
+        case {"mdev": str(name)}:
+            record.mdevs.append(name)
         case {"tracer": str(name)}:
             record.tracers.append(name)
         case {"process": int(pid), "start": int(start)}:

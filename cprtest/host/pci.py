@@ -8,6 +8,9 @@ from pathlib import Path
 
 SYSFS = Path("/sys")
 VFIO_PCI = "vfio-pci"
+VFIO_BULK = "vfio-bulk"
+VFIO_DRIVERS = (VFIO_PCI, VFIO_BULK)
+"""Drivers that give a device to user space: the kernel's, and a variant of ours (assets/vfio-bulk)."""
 _BRIDGE = "0x06"
 # With multipath the path (nvme0c1n2) belongs to the controller, the disk (nvme0n2) to the subsystem.
 _NVME_PATH = re.compile(r"(nvme\d+)c\d+(n\d+)")

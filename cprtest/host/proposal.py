@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cprtest.host.memory import available_mib
-from cprtest.host.pci import SYSFS, VFIO_PCI, PciDevice
+from cprtest.host.pci import SYSFS, VFIO_DRIVERS, PciDevice
 from cprtest.host.vfio_safety import Host, in_use, refusals
 
 # Class and subclass of what makes sense to pass through (linux/pci_ids.h), with the name of its role.
@@ -87,7 +87,7 @@ def _lines(found: list[Candidate], vdpa: list[Path]) -> Iterator[str]:
 
 def _named(device: PciDevice, kind: str) -> str:
     """A role that tells devices of the same kind apart: by the driver, where it is the device's own."""
-    driver = device.driver if device.driver not in (None, VFIO_PCI) else None
+    driver = device.driver if device.driver not in (None, *VFIO_DRIVERS) else None
     name = (driver or kind).replace("_", "-").lower()
     return f"{name}-vf" if device.physical_function and not name.endswith("vf") else name
 

@@ -182,6 +182,7 @@ def _clean(path: Path, whose: str) -> list[str]:
         if not record.from_earlier_boot:
             said += [f"Killed process {name}, {whose}." for name in _kill(path.stem, record)]
             said += [f"{what}, {whose}." for what in _return_devices(record)]
+            said += [f"Removed mediated device {name}, {whose}." for name in _remove_mdevs(record)]
             said += [f"Removed tracer {name}, {whose}." for name in _remove_tracers(record)]
         for scratch in record.scratch:
             if scratch.is_dir() and not scratch.is_symlink():
@@ -218,6 +219,14 @@ def _return_devices(record: journal.Record) -> list[str]:
     from cprtest.host.vfio import give_back_all  # noqa: PLC0415 - hardly any run binds a device
 
     return give_back_all(record.bound, record.vfs)
+
+
+def _remove_mdevs(record: journal.Record) -> list[str]:
+    if not record.mdevs:
+        return []
+    from cprtest.host import mdev  # noqa: PLC0415 - hardly any run makes one
+
+    return [name for name in record.mdevs if mdev.remove(name)]
 
 
 def _remove_tracers(record: journal.Record) -> list[str]:

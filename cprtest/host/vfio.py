@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Taking listed devices from their drivers for vfio-pci, and giving them back.
+"""Taking listed devices from their drivers for vfio-pci, or a variant of it, and giving them back.
 
 Before anything is taken it is written into the run's journal, so that the next start gives back
 what a killed test could not (runs.py). Source: Documentation/ABI/testing/sysfs-bus-pci
@@ -8,14 +8,13 @@ what a killed test could not (runs.py). Source: Documentation/ABI/testing/sysfs-
 
 import contextlib
 import fcntl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from cprtest.errors import CprError
+from cprtest.host import kmod
 from cprtest.host.hostfile import HostDevice, allowed_devices
-from cprtest.host.pci import SYSFS, VFIO_PCI, PciDevice
-from cprtest.host.programs import program
+from cprtest.host.pci import SYSFS, VFIO_DRIVERS, VFIO_PCI, PciDevice
 from cprtest.host.runs import Run, runs_dir
 from cprtest.host.vfio_safety import refusals
 from cprtest.limits import wait_until
@@ -26,8 +25,8 @@ class Refused(CprError):
 
 
 @contextlib.contextmanager
-def assigned(name: str) -> Iterator[HostDevice]:
-    """A device of that role or address from the host file, bound to vfio-pci as long as the context lasts.
+def assigned(name: str, driver: str = VFIO_PCI) -> Iterator[HostDevice]:
+    """A device of that role or address from the host file, bound to `driver` as long as the context lasts.
 
     Two tests that want the same device have it one after the other. Raises Refused, and CprError when there
     is no such device or it is still in use at the end.
@@ -35,16 +34,16 @@ def assigned(name: str) -> Iterator[HostDevice]:
     devices = [device for device in allowed_devices() if name in (device.role, device.address)]
     if not devices:
         raise CprError(f"No device with the role or address {name} is in the host file.")
-    with _one_free(devices) as device, bound(device.address):
+    with _one_free(devices) as device, bound(device.address, driver):
         yield device
 
 
 @contextlib.contextmanager
-def bound(address: str) -> Iterator[PciDevice]:
-    """The device bound to vfio-pci, and given back to the driver it had. Raises Refused."""
+def bound(address: str, driver: str = VFIO_PCI) -> Iterator[PciDevice]:
+    """The device bound to `driver`, one of VFIO_DRIVERS, and given back to the one it had. Raises Refused."""
     device = PciDevice(address)
     run = Run.start()
-    before = bind(device, run)
+    before = bind(device, run, driver)
     try:
         yield device
     finally:
@@ -58,8 +57,8 @@ def msix_vectors(address: str) -> int:
     return sum("vfio-msix[" in line and f"({address})" in line for line in lines)
 
 
-def bind(device: PciDevice, run: Run) -> str | None:
-    """Bind `device` to vfio-pci, after writing that into the journal of `run`. Returns the driver it had.
+def bind(device: PciDevice, run: Run, driver: str = VFIO_PCI) -> str | None:
+    """Bind `device` to `driver`, after writing that into the journal of `run`. Returns the driver it had.
 
     Raises Refused, one sentence a reason, and CprError when the kernel does not do it.
     """
@@ -68,30 +67,30 @@ def bind(device: PciDevice, run: Run) -> str | None:
         raise Refused(" ".join(against))
     before = device.driver
     run.note(bound=device.address, driver=before)
-    _load(VFIO_PCI, device.sysfs)
-    _write(device.path / "driver_override", VFIO_PCI)
-    if before not in (None, VFIO_PCI):
+    load(driver, device.sysfs)
+    _write(device.path / "driver_override", driver)
+    if before not in (None, driver):
         _write(device.path / "driver/unbind", device.address)
-    if before != VFIO_PCI:
+    if before != driver:
         _write(device.sysfs / "bus/pci/drivers_probe", device.address)
-    if device.driver != VFIO_PCI:
-        raise CprError(f"The kernel did not bind {device.address} to vfio-pci; dmesg tells why.")
+    if device.driver != driver:
+        raise CprError(f"The kernel did not bind {device.address} to {driver}; dmesg tells why.")
     return before
 
 
 def give_back(device: PciDevice, driver: str | None) -> None:
-    """Return `device` from vfio-pci to `driver`, or to none. Nothing happens if it is there already.
+    """Return `device` from user space to `driver`, or to none. Nothing happens if it is there already.
 
     Raises CprError while a process has the device open: the kernel would block until it lets go.
     """
     if not device.path.exists():
         return
-    if device.driver == VFIO_PCI and driver != VFIO_PCI:
+    if device.driver in VFIO_DRIVERS and device.driver != driver:
         _await_unused(device)
         _write(device.path / "driver/unbind", device.address)
-    _write(device.path / "driver_override", VFIO_PCI if driver == VFIO_PCI else "\n")
+    _write(device.path / "driver_override", driver if driver in VFIO_DRIVERS else "\n")
     if driver is not None and device.driver is None:
-        _load(driver, device.sysfs)
+        load(driver, device.sysfs)
         _write(device.sysfs / "bus/pci/drivers" / driver / "bind", device.address)
 
 
@@ -117,7 +116,7 @@ def give_back_all(bound_before: dict[str, str | None], vfs: list[str]) -> list[s
     said = []
     for address, driver in bound_before.items():
         device = PciDevice(address)
-        if device.driver == VFIO_PCI and driver != VFIO_PCI:
+        if device.driver in VFIO_DRIVERS and device.driver != driver:
             said.append(f"Gave {address} back to {driver or 'no driver'}")
         give_back(device, driver)
     for address in vfs:
@@ -126,6 +125,11 @@ def give_back_all(bound_before: dict[str, str | None], vfs: list[str]) -> list[s
             _write(pf.path / "sriov_numvfs", "0")
             said.append(f"Removed the virtual functions of {address}")
     return said
+
+
+def load(driver: str, sysfs: Path = SYSFS) -> None:
+    """Load the module of a PCI driver unless it is there. Raises CprError."""
+    kmod.load(driver, sysfs / "bus/pci/drivers" / driver)
 
 
 @contextlib.contextmanager
@@ -161,13 +165,6 @@ def _target(link: Path) -> str | None:
         return str(link.readlink())
     except OSError:
         return None
-
-
-def _load(driver: str, sysfs: Path = SYSFS) -> None:
-    if not (sysfs / "bus/pci/drivers" / driver).is_dir():
-        subprocess.run([program("modprobe"), driver], check=False, capture_output=True)
-    if not (sysfs / "bus/pci/drivers" / driver).is_dir():
-        raise CprError(f"The driver {driver} cannot be loaded (modprobe {driver}); run in the lab instead.")
 
 
 def _write(path: Path, text: str) -> None:

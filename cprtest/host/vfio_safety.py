@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cprtest.host import hostfile
-from cprtest.host.pci import VFIO_PCI, PciDevice
+from cprtest.host.pci import VFIO_DRIVERS, PciDevice
 from cprtest.host.programs import program
 
 
@@ -35,7 +35,7 @@ class Host:
 
 
 def refusals(device: PciDevice, allowed: set[str], host: Host | None = None) -> list[str]:
-    """One sentence for every reason against binding `device` to vfio-pci; none if it may be taken.
+    """One sentence for every reason against giving `device` to user space; none if it may be taken.
 
     `allowed`: the addresses in the host file; one of a physical function covers its virtual functions.
     """
@@ -67,7 +67,7 @@ def _group(device: PciDevice, allowed: set[str]) -> Iterator[str]:
         yield f"{device.address} is in no IOMMU group: the IOMMU is missing or switched off."
         return
     for member in device.group_members:
-        if member.address in allowed or member.driver in (None, VFIO_PCI) or member.is_bridge:
+        if member.address in allowed or member.driver in (None, *VFIO_DRIVERS) or member.is_bridge:
             continue
         yield (
             f"{device.address} shares IOMMU group {group} with {member.address}, which the host uses "

@@ -301,24 +301,40 @@ class Vsock(Plugged):
 
 
 @dataclass(frozen=True)
-class Passthrough(Plugged):
-    """A host PCI device, by vfio-pci. `role` is its name in the host file, `address` its PCI address.
+class Assigned:
+    """What a guest is to be given: a host device by its role in the host file, or its address, and how.
 
-    iommufd: through that object's I/O address space, instead of a legacy VFIO container.
+    driver: vfio-pci, or vfio-bulk, which can migrate the device's state. migration: QEMU's
+    enable-migration, on or off; its own default is auto.
     """
 
     role: str
+    driver: str = "vfio-pci"
+    migration: str | None = None
+
+
+@dataclass(frozen=True)
+class Passthrough(Plugged):
+    """A host PCI device that the guest is given as `how` says, by a VFIO driver. `address`: on the host."""
+
+    how: Assigned
     address: str
     iommufd: bool = False
+
+    @property
+    def role(self) -> str:
+        """Its name in the host file."""
+        return self.how.role
 
     @property
     def id(self) -> str:
         return f"vfio-{self.role}"
 
     def frontend(self) -> dict[str, Any]:
+        migration = {} if self.how.migration is None else {"enable-migration": self.how.migration}
         through = {"iommufd": Iommufd.id} if self.iommufd else {}
-        bus = root_port(self.slot)
-        return {"driver": "vfio-pci", "id": self.id, "host": self.address, "bus": bus, **through}
+        host = {"driver": "vfio-pci", "id": self.id, "host": self.address}
+        return {**host, "bus": root_port(self.slot), **through, **migration}
 
 
 @dataclass(frozen=True)
@@ -332,6 +348,20 @@ class Iommufd:
 
     def frontend(self) -> None:
         return None
+
+
+@dataclass(frozen=True)
+class Mediated(Plugged):
+    """A mediated device (cprtest.host.mdev). `sysfs`: its directory there."""
+
+    sysfs: Path
+
+    @property
+    def id(self) -> str:
+        return "mdev"
+
+    def frontend(self) -> dict[str, Any]:
+        return {"driver": "vfio-pci", "id": self.id, "sysfsdev": str(self.sysfs), "bus": root_port(self.slot)}
 
 
 def root_port(slot: int) -> str:

@@ -53,6 +53,8 @@ TRACE_EVENTS = (
     "vhost_cpr_*",
     "tap_cpr_*",
     "vfio_cpr_*",
+    "vfio_migration_set_state",
+    "vfio_migration_set_device_state",
     "vfio_pci_reset",
     "vfio_pci_hot_reset*",
     "vfio_intx_enable",

@@ -79,7 +79,8 @@ def _make(final: Path, boot: Callable[[], Machine]) -> None:
             Run.start().note(scratch=str(scratch))
             machine = boot()
             try:
-                _save(machine, Path(scratch) / "state")
+                machine.qmp.command("stop")
+                save(machine, Path(scratch) / "state")
             finally:
                 machine.quit()
             _copy(Path(scratch) / "state", making / "state")
@@ -124,36 +125,33 @@ def _copy(source: Path, target: Path) -> None:
         writing.truncate(size)
 
 
-def _save(machine: Machine, file: Path) -> None:
-    """Save the guest of `machine`, stopped, to `file`."""
-    machine.qmp.command("stop")
-    _prepare(machine)
-    machine.qmp.command("migrate", uri=f"file:{file}")
-    _wait(machine, "save")
+def save(machine: Machine, file: Path) -> None:
+    """Save the guest of `machine` to `file`; one that runs is stopped for it by QEMU, as late as possible."""
+    _migrate(machine, "migrate", file)
 
 
 def restore(machine: Machine, file: Path) -> None:
-    """Load `file` into `machine`, which was started with `-incoming defer`; the guest runs afterwards."""
-    _prepare(machine)
-    machine.qmp.command("migrate-incoming", uri=f"file:{file}")
-    _wait(machine, "load")
+    """Load the guest that was saved stopped into `machine`; it runs afterwards. As `load`."""
+    load(machine, file)
     machine.wait_run_state("paused", seconds=20)
     machine.qmp.command("cont")
 
 
-def _prepare(machine: Machine) -> None:
+def load(machine: Machine, file: Path) -> None:
+    """Load `file` into `machine`, which was started with `-incoming defer`. The guest is as it was."""
+    _migrate(machine, "migrate-incoming", file)
+
+
+def _migrate(machine: Machine, command: str, file: Path) -> None:
+    """Save or load, wait for the end, then forget the capability that a transfer must not have."""
     capabilities = [{"capability": name, "state": True} for name in ("events", "mapped-ram")]
     machine.qmp.command("migrate-set-capabilities", capabilities=capabilities)
-
-
-def _wait(machine: Machine, verb: str) -> None:
-    """Wait for the end of the save or load, then forget the capability that a transfer must not have."""
-    ended = machine.qmp.wait_any("MIGRATION", "status", ("completed", "failed"), seconds=30)
+    since = len(machine.qmp.events)  # a guest that is saved may have been loaded before
+    machine.qmp.command(command, uri=f"file:{file}")
+    ended = machine.qmp.wait_any("MIGRATION", "status", ("completed", "failed"), seconds=30, since=since)
     if ended.data["status"] == "failed":
         error = machine.qmp.command("query-migrate").get("error-desc")
-        raise CprError(
-            f"QEMU could not {verb} the guest's state: {error or machine.gone()}; log: {machine.log}"
-        )
+        raise CprError(f"QEMU could not {command} {file}: {error or machine.gone()}; log: {machine.log}")
     machine.qmp.command(
         "migrate-set-capabilities", capabilities=[{"capability": "mapped-ram", "state": False}]
     )

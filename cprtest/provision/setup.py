@@ -50,7 +50,7 @@ _BUILD = manpage.sections(
 
 @dataclass(frozen=True)
 class Wanted:
-    """What set-up is to provide. suites: Debian's, whose newest kernels guests run. modules: kernel modules."""
+    """What set-up is to provide. suites: Debian's, whose kernels guests run. modules: of the kernel."""
 
     flavours: tuple[str, ...] = (LAB, DEFAULT)
     suites: tuple[str, ...] = (SUITE,)
@@ -192,8 +192,8 @@ def main(arguments: Sequence[str]) -> int:
     setup.add_argument(
         "--full",
         action="store_true",
-        help="also what only some tests of the suite full need: Debian's own QEMUs, the newest kernel, and the "
-        "kernel's sample modules, which need its source (150 MB)",
+        help="also what only some tests of the suite full need: Debian's own QEMUs, the newest kernel, and "
+        "the kernel's sample modules, which need its source (150 MB)",
     )
     build = commands.add_parser(
         "build-qemu",

@@ -12,7 +12,17 @@ import pytest
 
 from cprtest.errors import CprError
 from cprtest.machine import state
-from cprtest.machine.devices import Device, Disk, Iommufd, Passthrough, Tap, ToolsDisk, Vsock, queues
+from cprtest.machine.devices import (
+    Assigned,
+    Device,
+    Disk,
+    Iommufd,
+    Passthrough,
+    Tap,
+    ToolsDisk,
+    Vsock,
+    queues,
+)
 from cprtest.machine.nics import Macvtap, Passt, Vdpa
 from cprtest.machine.spec import BOARDS, GuestSpec, Image, channel, incoming
 
@@ -47,7 +57,8 @@ def test_tap_asks_for_two_queues_so_that_the_target_can_open_its_own() -> None:
 
 
 def test_plugged_devices_are_on_the_command_line_but_not_in_the_saved_state(qemu: Path) -> None:
-    full = replace(SPEC, devices=(Tap(), Passthrough(0, "nvme", "0000:01:00.0"), Vsock(1, cid=70000)))
+    nvme = Passthrough(0, Assigned("nvme"), "0000:01:00.0")
+    full = replace(SPEC, devices=(Tap(), nvme, Vsock(1, cid=70000)))
     assert {"vfio-pci", "vhost-vsock-pci"} <= {str(d["driver"]) for d in devices_of(full.command_line())}
     assert [type(d) for d in full.savable.devices] == [Tap]
     assert full.shape(qemu) == replace(SPEC, devices=(Tap(),)).shape(qemu)
@@ -62,8 +73,9 @@ def test_tools_disk_is_read_only_and_part_of_the_saved_state(qemu: Path) -> None
 
 
 def test_plugged_devices_sit_in_their_root_ports() -> None:
-    nvme = Passthrough(2, "nvme", "0000:01:00.0")
+    nvme = Passthrough(2, Assigned("nvme", migration="off"), "0000:01:00.0")
     assert nvme.frontend()["bus"] == "port2"
+    assert nvme.frontend()["enable-migration"] == "off"
     assert nvme.guest_path.endswith("0000:03:00.0")
 
 
@@ -140,7 +152,7 @@ def test_iommufd_is_one_object_that_devices_share(qemu: Path) -> None:
 
 
 def test_aarch64_has_a_board_of_its_own() -> None:
-    spec = replace(SPEC, machine="virt", devices=(Passthrough(0, "nvme", "0000:01:00.0"),))
+    spec = replace(SPEC, machine="virt", devices=(Passthrough(0, Assigned("nvme"), "0000:01:00.0"),))
     line = spec.command_line()
     machine = line[line.index("-machine") + 1]
     assert machine == "virt,memory-backend=ram0,aux-ram-share=on,gic-version=max,its=on"

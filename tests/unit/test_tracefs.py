@@ -9,7 +9,7 @@ import pytest
 
 from cprtest.errors import CprError
 from cprtest.host import tracing
-from cprtest.machine.devices import Passthrough, Tap
+from cprtest.machine.devices import Assigned, Passthrough, Tap
 from cprtest.observe import open_files
 from cprtest.observe.ioctls import COMMANDS
 from cprtest.observe.tracefs import Tracefs
@@ -171,7 +171,7 @@ def test_one_number_two_commands_of_vfio(kernel: Kernel) -> None:
         kernel.ioctl(SOURCE, "VFIO_IOMMU_UNMAP_DMA", 0xD0, 29, rdev=VFIO, b=6)
         kernel.line(TARGET, "reset", "(__pci_reset_function_locked+0x4/0x90) bus=1 devfn=0")
 
-    device = Passthrough(0, "nvme", "0000:01:00.0")
+    device = Passthrough(0, Assigned("nvme"), "0000:01:00.0")
     seen = hand_over(device, before=before, during=during)
     assert [(e["name"], e["device"]) for e in seen] == [
         ("OWNED", "vfio"),
