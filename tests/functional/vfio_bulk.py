@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VFIO devices that can migrate a lot of state: it stays where it is, and they go on working."""
+
+from cprtest.faults.target import MainRefused
+from cprtest.host.bulk import supports
+from cprtest.host.mdev import mtty
+from cprtest.machine.devices import Assigned, Mediated
+from cprtest.needs import needs
+from cprtest.test import CprTest
+from cprtest.workloads.bulk import BulkState
+
+
+@needs("kvm", "vfio:ivshmem", "module:vfio-bulk", "qemu:vfio-cpr")
+class VfioBulk(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_state_stays(self):
+        """A device that could migrate 96 MiB of state keeps them, and runs on the target."""
+        self.hand_over(96)
+
+    def test_migration_off(self):
+        """The same when QEMU was told not to migrate the device."""
+        self.hand_over(16, migration="off")
+
+    def test_migration_on(self):
+        """The same when QEMU was told that it has to be able to migrate the device."""
+        self.hand_over(16, migration="on")
+
+    def test_without_p2p(self):
+        """A device that knows neither PRE_COPY nor RUNNING_P2P runs on the target, too."""
+        self.hand_over(16, precopy=False, p2p=False)
+
+    def test_handed_on_twice(self):
+        """The target can hand the device on."""
+        guest, state = self.boot_bulk(16)
+        for _ in range(2):
+            self.transfer(guest).assert_completed()
+            state.check()
+
+    def test_rolled_back(self):
+        """After a failed transfer the device runs on the source, its state untouched; then it crosses."""
+        guest, state = self.boot_bulk(16)
+        self.transfer(guest, fault=MainRefused()).assert_rolled_back()
+        state.check()
+        self.transfer(guest).assert_completed()
+        state.check()
+
+    def test_saved_and_loaded(self):
+        """The stand-in is worth its name: all of its state goes through a file when the guest does."""
+        guest, state = self.boot_bulk(96, "on")
+        self.bed.reload(guest)
+        state.check()
+
+    def hand_over(self, mib: int, migration: str | None = None, **features: bool):
+        guest, state = self.boot_bulk(mib, migration, **features)
+        self.transfer(guest).assert_completed()
+        state.check()
+        state.assert_not_copied()
+
+    def boot_bulk(self, mib: int, migration: str | None = None, **features: bool):
+        supports(**features)
+        guest = self.boot(passthrough=[Assigned("ivshmem", "vfio-bulk", migration)])
+        return guest, BulkState(guest, mib)
+
+
+@needs("kvm", "module:mtty", "qemu:vfio-cpr")
+class Mtty(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_refused(self):
+        """A mediated device cannot be handed over, and QEMU says so at once; the guest keeps it."""
+        guest = self.boot()
+        guest.plug(Mediated(0, self.bed.hold(mtty())))
+        outcome = self.transfer(guest)
+        outcome.assert_refused()
+        self.assertIn("CPR does not support vfio mdev", outcome.refusal)
+        guest.run("true")
