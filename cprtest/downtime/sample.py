@@ -60,7 +60,7 @@ class Sample:
         return {key: value for key, value in asdict(self).items() if value or key == "figures"}
 
 
-class _Ahead(Observer):
+class Ahead(Observer):
     """Lets `migrate` wait until the target has started as far as it gets without the source.
 
     All pauses that are compared then begin with the target in the same state. `took`: ns of that start.
@@ -114,7 +114,7 @@ def take(setting: Setting) -> Sample:
 
 
 def _measured(bed: TestBed, setting: Setting) -> Sample:
-    ahead = _Ahead()
+    ahead = Ahead()
     if setting.ahead:
         bed.observe(ahead)
     bed.observe(*OBSERVERS[setting.observers](bed))
