@@ -141,7 +141,7 @@ def test_vdpa_is_opened_by_its_node() -> None:
 def test_iommufd_is_one_object_that_devices_share(qemu: Path) -> None:
     devices: tuple[Device, ...] = (
         Iommufd(),
-        *(Passthrough(n, f"r{n}", f"0000:0{n}:00.0", iommufd=True) for n in (1, 2)),
+        *(Passthrough(n, Assigned(f"r{n}"), f"0000:0{n}:00.0", iommufd=True) for n in (1, 2)),
     )
     spec = replace(SPEC, devices=devices)
     line = spec.command_line()
