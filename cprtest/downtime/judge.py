@@ -38,6 +38,8 @@ class Row:
             return self.missing
         if self.against is None or self.against.count == 0:
             return ""
+        if self.against.count < statistics.FEWEST:
+            return f"too few samples to judge ({statistics.FEWEST} are needed)"
         ratio, phases = self.against.ratio, self.named_phases()
         where = f"; {phases}" if phases else ""
         if not self.against.real:

@@ -18,7 +18,7 @@ ALPHA = 0.01
 """A difference whose p is below this is significant."""
 
 _RESAMPLES = 4999
-_FEWEST = 8
+FEWEST = 8
 """Pairs; of fewer no p below ALPHA can come (2 / 2**7 is larger), so nothing is ever reported of them."""
 
 Pairs = Sequence[tuple[float, float]]
@@ -50,7 +50,7 @@ class Comparison:
     def real(self) -> bool:
         """Significant, and larger than the noise floor."""
         distance = max(self.ratio.value, 1 / self.ratio.value) - 1
-        return self.count >= _FEWEST and self.p < ALPHA and distance > self.floor
+        return self.count >= FEWEST and self.p < ALPHA and distance > self.floor
 
 
 def median(samples: Sequence[float]) -> Interval:
@@ -73,11 +73,10 @@ def compare(pairs: Pairs, noise: Pairs) -> Comparison:
 
 
 def floor(noise: Pairs) -> float:
-    """How far from 1 the ratio of a setting to itself may be: the far end of its interval, less 1."""
-    if len(noise) < _FEWEST:
+    """How far from 1 the ratio of a setting to itself may be: the far end of its 99 % interval, less 1."""
+    if len(noise) < FEWEST:
         return 0.0
-    itself = _median(log_ratios(noise))
-    return math.exp(max(abs(itself.low), abs(itself.high))) - 1
+    return math.exp(_reach(log_ratios(noise))) - 1
 
 
 def grown(phases: Mapping[str, Pairs], noise: Mapping[str, Pairs]) -> list[tuple[str, Interval]]:
@@ -86,7 +85,7 @@ def grown(phases: Mapping[str, Pairs], noise: Mapping[str, Pairs]) -> list[tuple
     A permutation test each, on the differences; p is corrected for their number (Holm). As of the whole, what
     a setting differs by from itself is noise.
     """
-    names = [name for name, pairs in phases.items() if len(pairs) >= _FEWEST]
+    names = [name for name, pairs in phases.items() if len(pairs) >= FEWEST]
     changed = {name: _differences(phases[name]) for name in names}
     by_p = sorted((_p(changed[name]), name) for name in names)
     found = []
@@ -94,8 +93,7 @@ def grown(phases: Mapping[str, Pairs], noise: Mapping[str, Pairs]) -> list[tuple
         if p * (len(by_p) - rank) >= ALPHA:
             break
         change = _median(changed[name])
-        itself = _median(_differences(noise[name])) if noise.get(name) else Interval(0, 0, 0)
-        if abs(change.value) > max(abs(itself.low), abs(itself.high)):
+        if abs(change.value) > (_reach(_differences(noise[name])) if noise.get(name) else 0):
             found.append((name, change))
     return sorted(found, key=lambda one: -abs(one[1].value))
 
@@ -132,27 +130,32 @@ def _differences(pairs: Pairs) -> list[float]:
     return [b - a for a, b in pairs]
 
 
+def _reach(noise: Sequence[float]) -> float:
+    """How far from nothing the median of mere noise may be, as surely as a difference has to be."""
+    return max(map(abs, _bootstrapped(tuple(noise), 1 - ALPHA)))
+
+
 def _median(samples: Sequence[float]) -> Interval:
     return Interval(plain.median(samples), *_bootstrapped(tuple(samples)))
 
 
 def _p(changes: Sequence[float]) -> float:
     """p that the changes are as likely up as down (signed ranks, whose signs are permuted: Wilcoxon)."""
-    if len(changes) < _FEWEST or not any(changes):
+    if len(changes) < FEWEST or not any(changes):
         return 1.0
     return float(stats.wilcoxon(changes).pvalue)
 
 
 # A page asks the same of the same samples many times, and each answer takes a tenth of a second.
 @functools.cache
-def _bootstrapped(data: tuple[float, ...]) -> tuple[float, float]:
+def _bootstrapped(data: tuple[float, ...], confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The interval of the median of `data`."""
     if len(set(data)) < 2:
         return data[0], data[0]
     made = stats.bootstrap(
         (data,),
         np.median,
-        confidence_level=CONFIDENCE,
+        confidence_level=confidence,
         n_resamples=_RESAMPLES,
         method="percentile",
         rng=_generator(),

@@ -29,7 +29,8 @@ def _tries() -> Iterator[tuple[list[tuple[Sample, Sample]], list[tuple[Sample, S
             noise = experiment.noise
             assert noise is not None
             blocks = [block for block in record.blocks(number) if 0 in block and noise in block]
-            found += [(block[0], block[noise]) for block in blocks]
+            if len(blocks) >= statistics.FEWEST:  # of fewer nothing is ever said
+                found += [(block[0], block[noise]) for block in blocks]
     for seed in range(TRIES):
         drawn = random.Random(seed).sample(found, len(found))
         yield drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
