@@ -33,10 +33,6 @@ ELSEWHERE = (
 )
 
 
-NOT_YET = "docs/downtime.md"
-"""Made by scripts/downtime from a recorded run."""
-
-
 def ident(page: Path) -> str:
     return str(page.relative_to(paths.CHECKOUT))
 
@@ -78,8 +74,6 @@ def test_links(page: Path) -> None:
             continue
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
-        if target.resolve() == paths.CHECKOUT / NOT_YET and not target.exists():
-            continue
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
@@ -88,7 +82,7 @@ def test_links(page: Path) -> None:
 @pytest.mark.parametrize("page", pages("docs/reference-qemu.md"))
 def test_files_that_are_named_exist(page: Path) -> None:
     for name in FILE.findall(page.read_text()):
-        if not name.startswith((*ELSEWHERE, NOT_YET)) and not re.search(r"[A-Z]{4}", name):
+        if not name.startswith(ELSEWHERE) and not re.search(r"[A-Z]{4}", name):
             # A patch may be named by its number.
             assert list(paths.CHECKOUT.glob(f"{name}*")), name
 
