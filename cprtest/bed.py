@@ -50,6 +50,8 @@ from cprtest.workloads.history import PAUSE, note
 
 _T = TypeVar("_T")
 
+_LONGEST_PAUSE_MS = 2_000_000  # the most that QEMU takes
+
 MUTANT = "QEMU_CPR_FAULT"
 """The environment variable that switches a fault of the mutants build on."""
 
@@ -262,7 +264,12 @@ class TestBed:
         return beside
 
     def reload(self, guest: Guest) -> None:
-        """Save the running guest to a file, end its QEMU, load it in a new one: what one does without cpr."""
+        """Save the running guest to a file, end its QEMU, load it in a new one: what one does without cpr.
+
+        No pause is too long: state that a device gives only while it is stopped may be large, and QEMU
+        would wait for ever for one that it thinks is short enough.
+        """
+        guest.machine.qmp.command("migrate-set-parameters", downtime_limit=_LONGEST_PAUSE_MS)
         file = self._scratch / f"saved-{len(self.machines)}"
         state.save(guest.machine, file)
         guest.machine.quit()
