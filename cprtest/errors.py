@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Errors that a person reads: what happened, and what to do about it."""
+"""Errors that a person reads: what happened, and what to do about it. Standard library only."""
+
+import sys
+from collections.abc import Callable
 
 
 class CprError(Exception):
@@ -24,3 +27,21 @@ class UsageError(CprError):
 
 class NotInstalled(CprError):
     """Something that `scripts/setup` provides is not there yet."""
+
+
+def exit_status(action: Callable[[], int], stopped: str) -> int:
+    """The exit status of a command whose body is `action`; an error is one sentence on standard error.
+
+    stopped: what it says after Ctrl-C.
+    """
+    try:
+        return action()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except CprError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130

@@ -17,7 +17,7 @@ from cprtest.downtime.record import Journal, Record
 from cprtest.downtime.sample import take, unable
 from cprtest.downtime.series import run
 from cprtest.downtime.settings import DEFAULTS, MODES, Experiment, parsed
-from cprtest.errors import CprError, NotInstalled, UsageError
+from cprtest.errors import NotInstalled, UsageError, exit_status
 from cprtest.host.runs import Run
 from cprtest.job.prctl import set_subreaper
 from cprtest.paths import lane
@@ -37,23 +37,17 @@ def main(words: Sequence[str]) -> int:
     """The command line; returns the exit status."""
     options = _parser().parse_args(words)
     set_subreaper()
-    try:
-        if options.read:
-            return _told([Record.read(path) for path in options.read], options)
-        record = _measured(options)
-        if record is None:
-            print("Not finished. The same command goes on from here.", file=sys.stderr)
-            return 3
-        return _told([record], options)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except CprError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
-        return 130
+    return exit_status(lambda: _run(options), "Stopped. The same command goes on from here.")
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.read:
+        return _told([Record.read(path) for path in options.read], options)
+    record = _measured(options)
+    if record is None:
+        print("Not finished. The same command goes on from here.", file=sys.stderr)
+        return 3
+    return _told([record], options)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,14 +8,11 @@ a 0 ends the list, subsections follow.
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cprtest.faults.fault import Fault
-from cprtest.faults.relay import unix_listener
 
 if TYPE_CHECKING:
     from cprtest.faults.relay import Edit, Relay
@@ -96,37 +93,6 @@ class Refused(Fault):
     def confirm(self, outcome: Outcome) -> None:
         """The source says so."""
         if "Failed to connect" in outcome.refusal:
-            self.struck(f"QEMU said {outcome.refusal}", outcome.since)
-
-
-class BacklogFull(Fault):
-    """The cpr channel's listener accepts nobody, and its backlog is full: connect() would wait for ever."""
-
-    name = "cpr-backlog-full"
-    breaks = "the cpr channel's listener"
-    phase = "handover"
-    side = "target"
-
-    def ready(self, transfer: Transfer) -> None:
-        """The source is sent to a listener whose backlog we have filled."""
-        path = f"{transfer.cpr['path']}-full"
-        self._sockets = [unix_listener(path, backlog=0)]
-        while True:
-            client = socket.socket(socket.AF_UNIX)
-            client.setblocking(False)
-            self._sockets.append(client)
-            if client.connect_ex(path) == errno.EAGAIN:
-                break
-        transfer.cpr["path"] = path
-
-    def undo(self, transfer: Transfer) -> None:
-        """Close the listener, which ends a wait in connect() as well."""
-        for one in self._sockets:
-            one.close()
-
-    def confirm(self, outcome: Outcome) -> None:
-        """The source says so."""
-        if os.strerror(errno.EAGAIN) in outcome.refusal:
             self.struck(f"QEMU said {outcome.refusal}", outcome.since)
 
 

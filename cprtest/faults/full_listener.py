@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A listener that nobody serves: the main channel, or that of an earlier migration, hangs in connect()."""
+"""A listener that nobody serves, on the cpr channel, the main channel, or for an earlier migration."""
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from cprtest.faults.relay import unix_listener
 from cprtest.limits import wait_until
 
 if TYPE_CHECKING:
+    from cprtest.outcome import Outcome
     from cprtest.transfer import Transfer
 
 
@@ -78,6 +81,24 @@ class EarlierHangs(_FullListener):
     def strike(self, transfer: Transfer) -> None:
         """It has begun."""
         self.struck(self._hanging)
+
+
+class CprNotAccepted(_FullListener):
+    """The cpr channel is never accepted: the source must not wait in connect(), where none can cancel."""
+
+    name = "cpr-backlog-full"
+    breaks = "the cpr channel's listener"
+    phase = "handover"
+    side = "target"
+
+    def ready(self, transfer: Transfer) -> None:
+        """Send the source there."""
+        transfer.cpr["path"] = self._listen(transfer)
+
+    def confirm(self, outcome: Outcome) -> None:
+        """The source says so."""
+        if os.strerror(errno.EAGAIN) in outcome.refusal:
+            self.struck(f"QEMU said {outcome.refusal}", outcome.since)
 
 
 def _hangs_in_connect(pid: int) -> bool:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cprtest import manpage, paths
-from cprtest.errors import CprError, UsageError
+from cprtest.errors import exit_status
 from cprtest.host.runs import Run
 from cprtest.job.prctl import set_subreaper
 from cprtest.mutants import catalogue, tests
@@ -54,22 +54,16 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--lane", choices=LANES, help="try in this lane only (default: here, then the lab)")
     parser.add_argument("--labs", type=int, metavar="N", help="labs side by side")
     options = parser.parse_args(words)
-    try:
-        wanted = catalogue.chosen(options.only)
-        if options.list:
-            _list(wanted)
-            return 0
-        settings = Settings((options.lane,) if options.lane else LANES, options.labs)
-        return _run(wanted, settings, options.again, options.json)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except CprError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
-        return 130
+    return exit_status(lambda: _asked(options), "Stopped. The same command goes on from here.")
+
+
+def _asked(options: argparse.Namespace) -> int:
+    wanted = catalogue.chosen(options.only)
+    if options.list:
+        _list(wanted)
+        return 0
+    settings = Settings((options.lane,) if options.lane else LANES, options.labs)
+    return _run(wanted, settings, options.again, options.json)
 
 
 def _run(wanted: list[Mutant], settings: Settings, again: bool, report: Path | None) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cprtest import manpage
-from cprtest.errors import CprError, NotInstalled, UsageError
+from cprtest.errors import NotInstalled, exit_status
 from cprtest.paths import CHECKOUT, VENV, cache_dir
 from cprtest.provision import installed, packages, processes, programs, progress, venv
 from cprtest.provision.files import locked, write_record
@@ -153,19 +153,11 @@ def guarded(action: Callable[[], int]) -> int:
     """Run a command's body; what a person can act on becomes one sentence and an exit status."""
     signal.signal(signal.SIGTERM, _end)
     try:
-        return action()
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except CprError as error:
-        print(f"error: {error}", file=sys.stderr)
+        return exit_status(action, "interrupted; run it again to go on.")
     except subprocess.CalledProcessError as error:
         print(f"error: `{' '.join(error.cmd[:3])}` failed: {error.stderr}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.strerror}: {error.filename or cache_dir()}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted; run it again to go on.", file=sys.stderr)
-        return 130
     return 1
 
 

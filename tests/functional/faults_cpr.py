@@ -4,6 +4,7 @@
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
 from cprtest.faults import cpr_channel as cpr
+from cprtest.faults.full_listener import CprNotAccepted
 from cprtest.faulttest import FaultTest
 from cprtest.needs import needs
 
@@ -31,7 +32,7 @@ class CprChannel(FaultTest):
 
     def test_backlog_full(self):
         """The cpr channel's listener takes no connection: the source does not wait, and says so (D-012)."""
-        self.strike([Case(cpr.BacklogFull(), Expected(error="Failed to connect"))])
+        self.strike([Case(CprNotAccepted(), Expected(error="Failed to connect"))])
 
     def test_cut_at_every_field(self):
         """The cpr channel is cut at the beginning of each field of the state: the target must not start."""
