@@ -7,7 +7,6 @@ process killed in the middle of a line spoils nothing but that line:
     {"pid": 71, "command": [...], "started": "2026-...", "machine": "...", "boot": "..."}    the first line
     {"scratch": "/tmp/cpr-..."}                          written before the directory is made
     {"bound": "0000:01:00.0", "driver": "virtio-pci"}    written before the device is taken from its driver
-    {"vfs": "0000:02:00.0"}                              written before virtual functions are created
     {"returned": "0000:01:00.0"}                         written after the device was given back
     {"mdev": "83b8f4f2-..."}                             written before a mediated device is made
     {"tracer": "cpr_..."}                                written before the kernel's tracer gets an instance
@@ -33,7 +32,6 @@ class Record:
     header: dict[str, Any] = field(default_factory=dict)
     scratch: list[Path] = field(default_factory=list)
     bound: dict[str, str | None] = field(default_factory=dict)
-    vfs: list[str] = field(default_factory=list)
     mdevs: list[str] = field(default_factory=list)
     tracers: list[str] = field(default_factory=list)
     processes: list[tuple[int, int]] = field(default_factory=list)
@@ -104,12 +102,8 @@ def _apply(record: Record, entry: dict[str, Any]) -> None:
         case {"bound": str(address), "driver": driver}:
             # A second binding within one run must not forget the driver the device came from.
             record.bound.setdefault(address, driver)
-        case {"vfs": str(address)}:
-            record.vfs.append(address)
         case {"returned": str(address)}:
             record.bound.pop(address, None)
-            if address in record.vfs:
-                record.vfs.remove(address)
         case {"mdev": str(name)}:
             record.mdevs.append(name)
         case {"tracer": str(name)}:

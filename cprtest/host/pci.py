@@ -71,12 +71,6 @@ class PciDevice:
         return None if name is None else PciDevice(name, self.sysfs)
 
     @property
-    def virtual_functions(self) -> list["PciDevice"]:
-        """Its virtual functions in the order of their numbers."""
-        links = sorted(self.path.glob("virtfn*"), key=lambda link: int(link.name.removeprefix("virtfn")))
-        return [PciDevice(link.readlink().name, self.sysfs) for link in links]
-
-    @property
     def interfaces(self) -> list[str]:
         """Names of its network interfaces, as far as they are in this network namespace."""
         return [path.name for path in self._below("net")]

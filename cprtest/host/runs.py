@@ -214,11 +214,11 @@ def _kill(ident: str, record: journal.Record) -> list[str]:
 
 
 def _return_devices(record: journal.Record) -> list[str]:
-    if not record.bound and not record.vfs:
+    if not record.bound:
         return []
     from cprtest.host.vfio import give_back_all  # noqa: PLC0415 - hardly any run binds a device
 
-    return give_back_all(record.bound, record.vfs)
+    return give_back_all(record.bound)
 
 
 def _remove_mdevs(record: journal.Record) -> list[str]:

@@ -3,7 +3,7 @@
 
 Before anything is taken it is written into the run's journal, so that the next start gives back
 what a killed test could not (runs.py). Source: Documentation/ABI/testing/sysfs-bus-pci
-(driver_override, sriov_numvfs) and Documentation/driver-api/vfio.rst.
+(driver_override) and Documentation/driver-api/vfio.rst.
 """
 
 import contextlib
@@ -94,22 +94,8 @@ def give_back(device: PciDevice, driver: str | None) -> None:
         _write(device.sysfs / "bus/pci/drivers" / driver / "bind", device.address)
 
 
-def create_vfs(pf: PciDevice, count: int, run: Run) -> list[PciDevice]:
-    """Create virtual functions of the listed physical function `pf`; the end of `run` removes them.
-
-    Raises Refused when it is not listed or has virtual functions already.
-    """
-    if pf.address not in {device.address for device in allowed_devices()}:
-        raise Refused(f"{pf.address} is not in the host file, so the tests may not touch it.")
-    if pf.virtual_functions:
-        raise Refused(f"{pf.address} has virtual functions already, which somebody may be using.")
-    run.note(vfs=pf.address)
-    _write(pf.path / "sriov_numvfs", str(count))
-    return pf.virtual_functions
-
-
-def give_back_all(bound_before: dict[str, str | None], vfs: list[str]) -> list[str]:
-    """Undo what a journal tells of: devices to their drivers, then virtual functions away.
+def give_back_all(bound_before: dict[str, str | None]) -> list[str]:
+    """Undo what a journal tells of: devices back to their drivers.
 
     Returns what was done, without full stops. Raises CprError.
     """
@@ -119,11 +105,6 @@ def give_back_all(bound_before: dict[str, str | None], vfs: list[str]) -> list[s
         if device.driver in VFIO_DRIVERS and device.driver != driver:
             said.append(f"Gave {address} back to {driver or 'no driver'}")
         give_back(device, driver)
-    for address in vfs:
-        pf = PciDevice(address)
-        if pf.virtual_functions:
-            _write(pf.path / "sriov_numvfs", "0")
-            said.append(f"Removed the virtual functions of {address}")
     return said
 
 

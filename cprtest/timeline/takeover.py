@@ -24,11 +24,22 @@ def assert_taken_over(timeline: Timeline, places: Collection[Place]) -> None:
     if taken != sorted(places) or len(tries) != len(places):
         expected = ", ".join(f"{device} queue {queue}" for device, queue in sorted(places))
         _fail(f"one VHOST_SET_OWNER of the target for each of {expected} expected {tag('acquire')}", tries)
+    _assert_handed_over(timeline, [e for e in tries if e.ok])
     last = owners_at(timeline.ownership, timeline.events[-1].t)
     if lost := [place for place in places if last.get(place) != "target"]:
         _fail(f"the target should own {lost} in the end, owners are {last} {tag('acquire')}", [])
     if wrong := swapped(timeline.events):
         _fail(f"descriptors were taken for others {tag('handover')}", wrong)
+
+
+def _assert_handed_over(timeline: Timeline, taken: Sequence[Event]) -> None:
+    """What the target owns is what it was given, not a device that it opened itself."""
+    given = [e for e in _calls(timeline, "target", "SCM_RIGHTS_RECV") if e.data.get("kind")]
+    files = {e.data["file"] for e in given}
+    if own := [e for e in taken if e.data["file"] not in files]:
+        came = {e.data["kind"] for e in given} & {e.data["kind"] for e in own}
+        phase = tag("acquire" if came else "handover")
+        _fail(f"the target owns a device that it was not given, but opened itself {phase}", [*given, *own])
 
 
 def assert_given_up(timeline: Timeline, places: Collection[Place]) -> None:

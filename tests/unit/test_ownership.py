@@ -118,6 +118,11 @@ def test_a_hand_over_done_right_is_taken_over() -> None:
         ({"release": kernel(450, "source", "VHOST_RESET_OWNER")}, r"(?s)still owned .* \[phase release\]"),
         ({"busy": kernel(590, "target", "VHOST_SET_OWNER", False)}, r"(?s)one VHOST_SET_OWNER.*\[phase acq"),
         ({"acquire": None}, r"one VHOST_SET_OWNER of the target for each of net0 queue 0 expected"),
+        ({"receive": None}, r"opened itself \[phase handover\]"),
+        (
+            {"receive": Event(500, "target", "tracefs", "SCM_RIGHTS_RECV", data={**QUEUE, "file": 4})},
+            r"opened itself \[phase acquire\]",
+        ),
         ({"owned": None}, r"no evidence that the source owned .* \[phase release\]"),
         (
             {"swap": kernel(690, "target", "VHOST_SET_VRING_NUM", taken_for="net0 queue 1")},
