@@ -79,7 +79,7 @@ def main(words: Sequence[str]) -> int:
     try:
         hostfile.allowed_devices()
     except UsageError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     if options.hardware:
         print(proposal.propose(proposal.candidates(), proposal.vdpa_nodes()), end="")

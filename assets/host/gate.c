@@ -9,10 +9,10 @@
  *       has rules for (header.asks) are left parked until CONTROL has the test's answer; all others go on at
  *       once, and the test's Python hears nothing of them.
  *
- * It knows no names of calls and no rules: those are in Python. The layout of SHARED, a memfd, is that of
- * struct header, the filter, and struct record below; cprtest/observe/gate_log.py has the same.
+ * It knows no names of calls and no rules: those are in Python. The layout of SHARED, a memfd, is in gate-log.h.
  */
 #define _GNU_SOURCE
+#include "gate-log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -41,43 +41,9 @@
 #endif
 #define KCMP_FILE 0
 
-#define FILTER_OFFSET 4096
-#define RECORDS_OFFSET 8192
-#define RECORDS 32768
-#define ASKS 64
-#define SENDMSG 0xffffffff   /* in asks: sendmsg that carries control data */
-#define CALIBRATE 0x67617465 /* an ioctl command of ours: its argument is the time of the call */
 #define CALIBRATIONS 8
 #define CLIENTS 64
 #define FILES 4096
-
-enum { CONTINUE, ANSWER };           /* how a call was answered; a negative value is an error */
-enum { HELLO = 1, GONE = 2, ASK = 3 };
-enum { BY_ORDER = 1 };               /* record.flags: file was not found by comparing, but counted */
-
-struct header {
-    uint64_t count; /* of records, ever; record n is at n % RECORDS */
-    uint32_t asked, asks[ASKS];
-};
-
-struct record {
-    uint64_t t, answered, id, argument; /* ns, CLOCK_MONOTONIC; answered: 0 while parked */
-    uint32_t token, tid, syscall, command;
-    int32_t fd, file, how, value;
-    uint32_t err, size, flags, unused; /* err: ns, how long a wake-up took at worst in calibration */
-    char device[80];
-    unsigned char memory[352]; /* what argument points to: `size` bytes */
-};
-_Static_assert(sizeof(struct record) == 512, "cprtest/observe/gate_log.py");
-
-struct message {
-    uint32_t kind, token, pid, index;
-};
-
-struct answer {
-    uint32_t index;
-    int32_t how, value;
-};
 
 struct client {
     int listener, pidfd;

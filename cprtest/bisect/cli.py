@@ -15,7 +15,7 @@ from cprtest import manpage, paths
 from cprtest.bisect import session, tree
 from cprtest.bisect.session import Settings, note
 from cprtest.bisect.tree import Commit, Tree
-from cprtest.errors import CprError, UsageError
+from cprtest.errors import CprError, UsageError, exit_status
 from cprtest.job import suites
 from cprtest.provision.files import digest, locked
 
@@ -76,17 +76,7 @@ def main(words: Sequence[str]) -> int:
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # ends as Ctrl-C does, without leaving a work tree
-    try:
-        return _bisect(asked)
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except CprError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; the work tree is removed, what was seen stays.", file=sys.stderr)
-        return 130
+    return exit_status(lambda: _bisect(asked), "Interrupted; the work tree is removed, what was seen stays.")
 
 
 def _bisect(asked: argparse.Namespace) -> int:

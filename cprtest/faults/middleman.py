@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A man in the middle of a TCP connection who changes what passes, to prove that a checker finds it."""
+"""A man in the middle of a connection who changes what passes, to prove that a checker finds it."""
 
 import socket
 import struct
@@ -19,6 +19,7 @@ class Middleman:
         self._far = connection
         self.ours, self._near = socket.socketpair()
         self._changes: dict[bool, Change] = {}
+        self._quiet = False
         for to_guest in (True, False):
             threading.Thread(target=self._carry, args=(to_guest,), daemon=True).start()
 
@@ -26,9 +27,16 @@ class Middleman:
         """Let `change` have the next piece that passes in that direction."""
         self._changes[to_guest] = change
 
+    def keep_quiet(self) -> None:
+        """When the connection ends, do not tell our end."""
+        self._quiet = True
+
     def reset(self) -> None:
         """Break the connection (RST) as a host does that has forgotten it."""
-        self._far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self._far.family == socket.AF_VSOCK:  # has no such option, and needs none
+            self._far.shutdown(socket.SHUT_RDWR)
+        else:
+            self._far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._far.close()
 
     def _carry(self, to_guest: bool) -> None:
@@ -37,7 +45,10 @@ class Middleman:
             while data := source.recv(16384):
                 change = self._changes.pop(to_guest, None)
                 sink.sendall(change(data) if change else data)
-            sink.shutdown(socket.SHUT_WR)
+            if not self._quiet:
+                sink.shutdown(socket.SHUT_WR)
         except OSError:
+            if self._quiet:
+                return
             source.close()
             sink.close()

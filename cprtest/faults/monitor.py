@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cprtest.faults.fault import Fault
 from cprtest.faults.stations import Action, Station
+from cprtest.limits import wait_until
 from cprtest.machine.qmp import CommandFailed
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Yank(Action):
 class Capability(Fault):
     """The source is set to a capability that the target is not set to; when it has failed the target ends.
 
-    (A source with multifd waits for a target that knows nothing of it, until that one has ended.)
+    (A target of a failed transfer that still waits would keep what both use.)
     """
 
     phase = "stream"
@@ -99,14 +100,25 @@ class Capability(Fault):
         self._seen = len(transfer.source.qmp.events)
 
     def strike(self, transfer: Transfer) -> None:
-        """Wait for the failure, and end the target."""
-        transfer.source.qmp.wait_any("MIGRATION", "status", ["failed"], 20, self._seen)
-        self.struck(f"the source failed with {self._capability}; the target ended, {transfer.target.kill()}")
+        """Wait for the end, and end a target that did not get the guest."""
+        ends = ["failed", "completed"]
+        event = transfer.source.qmp.wait_any("MIGRATION", "status", ends, 20, self._seen)
+        status = event.data["status"]
+        target = f"the target ended, {transfer.target.kill()}" if status == "failed" else "the target has it"
+        self.struck(f"with {self._capability} the source is {status}; {target}")
 
     def undo(self, transfer: Transfer) -> None:
-        """Take it back."""
+        """Take it back, as soon as the source lets us: it has to clean up with it first (D-015)."""
+
+        def taken_back() -> bool:
+            try:
+                self._set(transfer, False)
+            except CommandFailed:
+                return False
+            return True
+
         if transfer.source.run_state():
-            self._set(transfer, False)
+            wait_until("the source to take a capability back", taken_back, 10)
 
 
 class BadArguments(Fault):

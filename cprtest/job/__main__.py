@@ -19,7 +19,7 @@ def main(words: list[str]) -> int:
     try:
         asked = arguments.parse(words)
     except UsageError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     scripts = CHECKOUT / "scripts"
     python = str(VENV / "bin" / "python")

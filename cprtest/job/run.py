@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cprtest import paths
-from cprtest.errors import CprError, UsageError
+from cprtest.errors import CprError, UsageError, exit_status
 from cprtest.host.runs import Run
 from cprtest.job import arguments, lane, listing, shares, suites, variants
 from cprtest.job.plan import Plan
@@ -42,24 +42,21 @@ class Progress:
 def main(words: list[str]) -> int:
     """Run a suite; the exit status: 0, 1, or 2 for a wrong command line."""
     _say_lines_at_once()
-    try:
-        asked = arguments.parse(words)
-        tests = suites.members(asked.suite)
-        if not tests:
-            raise UsageError(suites.empty(asked.suite))
-        file = asked.variants or variants.default(asked.suite)
-        plan = Plan(asked, tests, tuple(variants.read(file)) if file else ())
-        if asked.listing:
-            found = listing.entries(plan.names)
-            print(listing.as_json(asked.suite, found) if asked.as_json else listing.as_text(found))
-            return 0
-        root = _results_directory(asked.results)
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except CprError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return exit_status(lambda: _asked(words), "Interrupted.")
+
+
+def _asked(words: list[str]) -> int:
+    asked = arguments.parse(words)
+    tests = suites.members(asked.suite)
+    if not tests:
+        raise UsageError(suites.empty(asked.suite))
+    file = asked.variants or variants.default(asked.suite)
+    plan = Plan(asked, tests, tuple(variants.read(file)) if file else ())
+    if asked.listing:
+        found = listing.entries(plan.names)
+        print(listing.as_json(asked.suite, found) if asked.as_json else listing.as_text(found))
+        return 0
+    root = _results_directory(asked.results)
     set_subreaper()
     with _terminated_as_interrupted():
         return _run(plan, root)

@@ -26,7 +26,7 @@ from cprtest.limits import stretched
 from cprtest.observe import gate_calls
 from cprtest.provision import programs
 
-# The layout of gate.c.
+# The layout of gate-log.h.
 _FILTER_OFFSET, _RECORDS_OFFSET, _RECORDS, _RECORD_SIZE, _ASKS = 4096, 8192, 32768, 512, 64
 _RECORD = struct.Struct("2Q8xQ2I4xI4i3I4x80s352s")  # in the order of Record, what is not kept left out
 _MESSAGE, _ANSWER = struct.Struct("4I"), struct.Struct("Iii")

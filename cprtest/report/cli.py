@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cprtest import manpage
-from cprtest.errors import UsageError
+from cprtest.errors import UsageError, exit_status
 from cprtest.report import compare, machines
 from cprtest.report.write import REPORT, write
 
@@ -59,11 +59,7 @@ def main(words: Sequence[str]) -> int:
         "--against", type=Path, metavar="DIR", help="the results of an earlier run, to compare with"
     )
     asked = parser.parse_args(words)
-    try:
-        return _merge(asked.results, asked.output, asked.against)
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_status(lambda: _merge(asked.results, asked.output, asked.against), "Interrupted.")
 
 
 def _merge(directories: Sequence[Path], output: Path | None, against: Path | None) -> int:

@@ -10,6 +10,7 @@ from cprtest.machine.vhost import assert_in_use
 from cprtest.workloads import echo
 from cprtest.workloads.data import SmallData
 from cprtest.workloads.passthrough import exerciser
+from cprtest.workloads.vsock import VsockStreams
 
 
 class Everything:
@@ -21,10 +22,11 @@ class Everything:
         self._data = SmallData(guest)
         self._passed = [exerciser(guest, device, network) for device in guest.passthrough]
         nics = [device for device in devices if isinstance(device, Nic)]
-        self._streams: list[echo.EchoStream | echo.Connections] = [
+        self._streams: list[echo.EchoStream | echo.Connections | VsockStreams] = [
             (echo.tcp if nic.lasting else echo.Connections)(guest, network(), nic.index) for nic in nics
         ]
-        self._streams += [echo.vsock(guest, d.cid) for d in devices if isinstance(d, Vsock)]
+        self._vsock = [VsockStreams(guest, connections=1) for d in devices if isinstance(d, Vsock)]
+        self._streams += self._vsock
         self._workers = guest.vhost_queues + sum(isinstance(d, Vsock) for d in devices)
 
     def check(self) -> None:
@@ -44,6 +46,8 @@ class Everything:
         """Let all streams come to their ends, and judge them whole."""
         for stream in self._streams:
             stream.stop()
+        for streams in self._vsock:
+            streams.check()
 
     def _progress(self) -> None:
         for stream in self._streams:

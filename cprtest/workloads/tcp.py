@@ -1,216 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Long TCP streams both ways on many connections: every byte arrives once, in order, and none breaks.
+"""TCP streams: no connection breaks, whatever becomes of the QEMU that serves it.
 
-Word N of each stream is N (assets/guest/tcp-stream.c, which judges what comes to it). A chunk of 64 KiB
-that arrived is in a history with its CRC-32, the guest's and ours. Beside them a connection lies idle, and
-is used at the end.
+Beside the streams a connection lies idle, and is used at the end.
 """
 
-import contextlib
-import errno
-import os
-import socket
-import threading
-import time
-import zlib
-from array import array
-from collections.abc import Callable
-
 from cprtest.guest.guest import Guest
-from cprtest.limits import stretched, wait_until
-from cprtest.workloads.history import Operation, Problem
-from cprtest.workloads.workload import Workload
-
-CHUNK = 65536
-_PORT = 7008
-_WORDS = CHUNK // 8
-
-Connect = Callable[[int], socket.socket]
-"""Connects to a port of the guest; raises OSError when it is refused."""
+from cprtest.workloads.streams import Connect, Connection, Streams
 
 
-def chunk(number: int) -> bytes:
-    """Chunk `number` of either stream."""
-    return array("Q", range(number * _WORDS, (number + 1) * _WORDS)).tobytes()
-
-
-class TcpStreams(Workload):
+class TcpStreams(Streams):
     """`connections` streams each way, and an idle connection. `pause_us`: microseconds of rest a chunk."""
 
     name = "tcp"
-    program = "tcp-stream"
+    port = 7008
     stalls = ("stop", "resume")
 
     def __init__(self, guest: Guest, connect: Connect, connections: int = 4, pause_us: int = 20_000) -> None:
-        super().__init__(guest, connections)
-        self.start(f"tcp-stream {_PORT} {pause_us}")
-        first = wait_until("the guest to accept TCP streams", lambda: _attempt(connect), 10, interval=0.02)
-        assert first is not None
-        sockets = [first, *(connect(_PORT) for _ in range(connections))]
-        self._idle = sockets.pop()
-        self.connections = [_Connection(n, made, pause_us / 1e6) for n, made in enumerate(sockets)]
+        super().__init__(guest, connect, connections, pause_us)
+        self._idle = connect(self.port)
 
-    def wait_progress(self, count: int = 2, what: str | None = "chunk", seconds: float = 20) -> None:
-        """Wait until `count` chunks more have arrived on every connection, at both ends."""
-        goal = {end: end.received + count * CHUNK for end in self.connections}
-
-        def short() -> list[str]:
-            return [
-                f"{end} to the host" for end, size in goal.items() if end.received < size and not end.error
-            ]
-
-        self._wait(f"{count} chunks from the guest", short, seconds)
-        super().wait_progress(count, what, seconds)
-
-    def wait_broken(self) -> None:
-        """Wait until the host's end of a connection has found something wrong."""
-        wait_until("a connection to break", lambda: any(end.error for end in self.connections), 20)
-
-    def stop(self) -> None:
-        """End every stream at a chunk's end, let what is under way arrive, and use the idle connection."""
-        if self._ended:
-            return
-        self._ended = True
-        for end in self.connections:
-            end.stop()
-        ended = dict.fromkeys(self._names(), 1)
-        self._wait("the end", lambda: self._short_of(ended, "end"))
-        for end in self.connections:
-            end.join()
-        self._use_idle()
-        self.guest.run(f"killall {self.program}")
-
-    def _use_idle(self) -> None:
+    def _last_words(self) -> None:
         """The idle connection carries a first chunk, which the guest reports as of one connection more."""
-        idle = _Connection(self.reporters, self._idle, 0)
-        who = f"{self.name}.{self.reporters}"
-        self._wait("the idle connection", lambda: self._short_of({who: 1}, "chunk"))
+        idle = Connection(f"{self.name}.{len(self.connections)}", self._idle, 0)
+        self._wait("the idle connection", lambda: self._short_of({str(idle): 1}, "chunk"))
         idle.stop()
         idle.join()
         self.connections.append(idle)
-
-    def judge(self) -> list[Problem]:
-        """Bytes that were not what they should be, connections that broke, and ends that disagree."""
-        found = [
-            Problem(f"{op.place}: {_said(op)}") for op in self.operations() if op.what in ("bad", "broken")
-        ]
-        for end in self.connections:
-            found += [Problem(f"{end} at the host: {error}") for error in [end.error] if error]
-            found += self._disagreements(end)
-        return found
-
-    def _disagreements(self, end: "_Connection") -> list[Problem]:
-        """Chunks whose hash differs at the two ends, and streams of which less arrived than was sent."""
-        found = []
-        reports = [op for op in self.operations() if op.who == str(end)]
-        for number, op in enumerate(op for op in reports if op.what == "chunk"):
-            if int(op.result[3]) != end.sent_hashes[number]:
-                found.append(
-                    Problem(f"{op.place}: chunk {number} has another hash than the one that was sent")
-                )
-        for op in (op for op in reports if op.what == "end"):
-            received, sent = int(op.result[1]), int(op.result[2])
-            if (received, sent) != (end.sent, end.received):
-                ways = (
-                    f"{received} of {end.sent} bytes came to the guest, {end.received} of {sent} to the host"
-                )
-                found.append(Problem(f"{op.place}: at the end {ways}"))
-        return found
-
-
-def _said(operation: Operation) -> str:
-    if operation.what == "bad":
-        offset, wanted, seen = (int(word) for word in operation.result[1:])
-        return f"byte {offset} of the stream to the guest is wrong: word {seen} instead of {wanted}"
-    received, _sent, *why = operation.result[1:]
-    return f"the connection broke after {received} bytes: {' '.join(why)}"
-
-
-def _attempt(connect: Connect) -> socket.socket | None:
-    try:
-        return connect(_PORT)
-    except ConnectionRefusedError:
-        return None
-
-
-class _Connection:
-    """Our end of a connection; two threads drive it."""
-
-    def __init__(self, index: int, sock: socket.socket, pause: float) -> None:
-        self._index = index
-        self._sock = sock
-        self._sock.settimeout(stretched(60))
-        self._pause = pause
-        self._stopping = threading.Event()
-        self.error = ""
-        self.sent = 0
-        self.received = 0
-        self.sent_hashes: list[int] = []
-        self.arrivals: list[tuple[int, int]] = []
-        """When how much had come: (ns monotonic, bytes)."""
-        self._sock.sendall(index.to_bytes(8, "little"))
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
-        for thread in self._threads:
-            thread.start()
-
-    def __str__(self) -> str:
-        return f"tcp.{self._index}"
-
-    def _send(self) -> None:
-        number = 0
-        try:
-            while not self._stopping.is_set() and not self.error:
-                data = chunk(number)
-                self.sent_hashes.append(zlib.crc32(data))
-                self._sock.sendall(data)
-                self.sent += CHUNK
-                number += 1
-                self._stopping.wait(self._pause)
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            self._fail(f"sending after byte {self.sent}: {error}")
-
-    def _receive(self) -> None:
-        held = bytearray()
-        number = 0
-        try:
-            while data := self._sock.recv(CHUNK):
-                held += data
-                while len(held) >= CHUNK:
-                    if not self._right(bytes(held[:CHUNK]), number):
-                        return
-                    del held[:CHUNK]
-                    number += 1
-                self.received = number * CHUNK + len(held)
-                self.arrivals.append((time.monotonic_ns(), self.received))
-        except OSError as error:
-            self._fail(f"receiving after byte {self.received}: {error}")
-
-    def _right(self, seen: bytes, number: int) -> bool:
-        wanted = chunk(number)
-        if seen == wanted:
-            return True
-        at = next(n for n in range(CHUNK) if seen[n] != wanted[n]) & -8
-        words = (int.from_bytes(text[at : at + 8], "little") for text in (seen, wanted))
-        self._fail(
-            "byte {} of the stream from the guest is wrong: word {} instead of {}".format(
-                number * CHUNK + at, *words
-            )
-        )
-        return False
-
-    def _fail(self, what: str) -> None:
-        self.error = self.error or what
-
-    def stop(self) -> None:
-        """Send no more; what is under way arrives."""
-        self._stopping.set()
-
-    def join(self) -> None:
-        """Wait for the end of both streams."""
-        for thread in self._threads:
-            thread.join(stretched(10))
-        if any(thread.is_alive() for thread in self._threads):
-            self._fail(os.strerror(errno.ETIMEDOUT))
-        with contextlib.suppress(OSError):
-            self._sock.close()

@@ -51,7 +51,8 @@ class Workload(ABC):
         Raises AssertionError naming those that have stopped, with what the checker finds. `seconds`:
         stretched.
         """
-        goal = {who: done + count for who, done in self._done(what).items()}
+        done = self._done(what)
+        goal = {who: done[who] + count for who in self._names()}
         kind = what or "operation"
         self._wait(f"{count} times {kind} of each", lambda: self._short_of(goal, what), seconds)
         self._running_on = self.guest.machine

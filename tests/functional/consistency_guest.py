@@ -55,6 +55,15 @@ class GuestConsistency(Everything):
         guest = self.boot(memory="hugepages")
         self.cross(guest, MemoryPattern(guest))
 
+    def test_huge_pages_of_the_guest(self):
+        """Memory that the guest itself has in 2 MiB pages holds what it wrote."""
+        guest = self.boot()
+        memory = MemoryPattern(guest)
+        memory.wait_progress()
+        used = "grep -h AnonHugePages /proc/[0-9]*/smaps_rollup 2>/dev/null | cat"
+        self.assertRegex(guest.run(used), r"AnonHugePages: +[1-9]\d{3,} kB")
+        self.cross(guest, memory)
+
     def test_memory_on_pc(self):
         """The same on machine type pc."""
         guest = self.boot(machine="pc")
@@ -91,9 +100,8 @@ class GuestConsistency(Everything):
 
 @needs("qemu:cpr-transfer")
 class MoreGuests(Everything):
-    """Not run yet; to become full when they have been.
-
-    :avocado: tags=unproven
+    """
+    :avocado: tags=full
     """
 
     @needs("kernel:trixie-backports")

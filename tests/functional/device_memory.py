@@ -8,9 +8,8 @@ from cprtest.workloads.bar import BarPattern, vga
 
 @needs("qemu:cpr-transfer")
 class DeviceMemory(CprTest):
-    """Not run yet; to become full when they have been.
-
-    :avocado: tags=unproven
+    """
+    :avocado: tags=full
     """
 
     def test_vga(self):
@@ -31,9 +30,8 @@ class DeviceMemory(CprTest):
 
 @needs("qemu:cpr-transfer")
 class LyingDeviceMemory(CprTest):
-    """Not run yet; to become full when they have been.
-
-    :avocado: tags=unproven
+    """
+    :avocado: tags=full
     """
 
     def test_zeroed_page(self):

@@ -78,8 +78,11 @@ class MainChannel(FaultTest):
         self.strike([*cases, stalled, slow], self.campaign(net=Tap(vhost=False)))
 
     def test_multifd_of_one_side(self):
-        """The source wants several channels for the stream, the target has one: the guest is back."""
-        self.strike([Case(Capability("multifd"))])
+        """The source wants several channels for the stream, the target has one: one of them has the guest.
+
+        Which is a matter of timing, as only the memory of a QEMU that is not cpr would need them (D-014).
+        """
+        self.strike([Case(Capability("multifd"), Expected("either")) for _ in range(4)])
 
     def test_way_back_cut(self):
         """The way back is cut before the target's acknowledgement: the guest is back on the source."""

@@ -27,6 +27,9 @@ from cprtest.report import machines
 # A shell that starts pytest in the background makes it, and what it starts, ignore SIGINT.
 HEARS_INTERRUPTS = ("env", "--default-signal=INT")
 
+# In a job's journal. Avocado hears of a test's start a moment after the test has begun.
+LONG_BEGAN = '"start", "name": "tests/functional/tiny.py:Slow.test_b'
+
 TESTS = '''
 import os, subprocess, time
 from avocado import Test
@@ -220,7 +223,7 @@ def test_labs_side_by_side_share_the_tests(checkout: Checkout) -> None:
 
 def test_an_interrupt_ends_labs_side_by_side_with_one_report(checkout: Checkout) -> None:
     process = checkout.start("matrix", "--lane", "lab", "--labs", "2")
-    wait_until("the sleeping process to run", checkout.left, 30)
+    wait_until("the long test to run", lambda: checkout.left() and checkout.noted(LONG_BEGAN), 30)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -242,12 +245,7 @@ def test_a_lab_that_does_not_start_makes_its_tests_errors(checkout: Checkout) ->
 
 def test_a_lab_that_dies_midway_is_no_success(checkout: Checkout) -> None:
     process = checkout.start("matrix", "--lane", "lab")
-    # Avocado hears of a test's start a moment after the test has begun.
-    wait_until(
-        "the long test to run",
-        lambda: checkout.left() and checkout.noted('"start", "name": "tests/functional/tiny.py:Slow.test_b'),
-        30,
-    )
+    wait_until("the long test to run", lambda: checkout.left() and checkout.noted(LONG_BEGAN), 30)
     avocado = _children(process.pid)
     assert len(avocado) == 1
     os.kill(avocado[0], signal.SIGKILL)

@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 
-from cprtest.workloads import memory, tcp
+from cprtest.workloads import memory, streams
 
 
 def page(*words: int) -> bytes:
@@ -44,5 +44,5 @@ def test_a_wrong_page_is_told_by_what_it_holds(held: bytes, said: str) -> None:
 
 
 def test_chunks_of_a_stream_follow_each_other() -> None:
-    first, second = (array("Q", tcp.chunk(number)) for number in (0, 1))
-    assert list(first + second) == list(range(2 * tcp.CHUNK // 8))
+    first, second = (array("Q", streams.chunk(number)) for number in (0, 1))
+    assert list(first + second) == list(range(2 * streams.CHUNK // 8))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * tcp-stream PORT PAUSE_US: on every connection, send a stream for ever and check the one that comes.
+ * byte-stream tcp|vsock PORT PAUSE_US: on every connection, send a stream for ever and check the one that comes.
  *
  * Word N of either stream is N, so a byte that is lost, doubled, displaced or changed is found where it happens. The other
- * end is cprtest/workloads/tcp.py. The first 8 bytes that come are the connection's index. Reported for each connection:
+ * end is cprtest/workloads/streams.py. The first 8 bytes that come are the connection's index. Reported for each connection:
  *     chunk RECEIVED SENT CRC      64 KiB more have come, their CRC-32, and how much has been sent
  *     bad OFFSET WANTED SEEN       the first word that was not what it should be
  *     broken RECEIVED SENT WHY     the connection failed
@@ -12,6 +12,7 @@
 #include "history.h"
 #include "crc32.h"
 #include <arpa/inet.h>
+#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -41,14 +42,14 @@ static int check(uint64_t chunk, uint64_t sent)
     return 1;
 }
 
-static void serve(int fd, unsigned pause)
+static void serve(const char *family, int fd, unsigned pause)
 {
     uint64_t index = 0, received = 0, sent = 0;
     int open = 1;
 
     if (recv(fd, &index, sizeof index, MSG_WAITALL) != sizeof index)
         _exit(0);                   /* nobody who speaks this protocol */
-    history_begin("tcp", index);
+    history_begin(family, index);
     fcntl(fd, F_SETFL, O_NONBLOCK);
     while (open || sent % CHUNK) {
         struct pollfd both = { fd, POLLIN | POLLOUT, 0 };
@@ -86,23 +87,32 @@ broken:
     _exit(1);
 }
 
+static int listening_on(const char *family, unsigned port)
+{
+    struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port) };
+    struct sockaddr_vm host = { .svm_family = AF_VSOCK, .svm_port = port, .svm_cid = VMADDR_CID_ANY };
+    int vsock = !strcmp(family, "vsock"), on = 1;
+    int fd = socket(vsock ? AF_VSOCK : AF_INET, SOCK_STREAM, 0);
+
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, vsock ? (void *)&host : (void *)&any, vsock ? sizeof host : sizeof any) || listen(fd, 64))
+        die("listen");
+    return fd;
+}
+
 int main(int argc, char **argv)
 {
-    struct sockaddr_in any = { .sin_family = AF_INET };
-    int listening = socket(AF_INET, SOCK_STREAM, 0), on = 1, fd;
+    int listening, fd;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: tcp-stream PORT PAUSE_US\n");
+    if (argc != 4) {
+        fprintf(stderr, "usage: byte-stream tcp|vsock PORT PAUSE_US\n");
         return 2;
     }
-    any.sin_port = htons(atoi(argv[1]));
-    setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(listening, (struct sockaddr *)&any, sizeof any) || listen(listening, 64))
-        die("listen");
+    listening = listening_on(argv[1], atoi(argv[2]));
     signal(SIGCHLD, SIG_IGN);
     while ((fd = accept(listening, NULL, NULL)) >= 0) {
         if (!fork())
-            serve(fd, atoi(argv[2]));
+            serve(argv[1], fd, atoi(argv[3]));
         close(fd);
     }
     die("accept");

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How much load the workloads make, beside iperf3 and fio at their best: `python -m cprtest.rates`.
+
+Rounds of each pair, in turn, on one guest of this lane: TcpStreams without rests against iperf3 both ways at
+once; DiskJournal without rests against fio that writes and flushes as it does. Where a workload reaches what
+the standard tool reaches, the guest and its QEMU are the limit, and not the generator. Prints every sample,
+median and range as JSON. The host needs iperf3; the guest has its own.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cprtest.bed import TestBed
+from cprtest.errors import CprError, exit_status
+from cprtest.guest.guest import Guest
+from cprtest.host.network import Network
+from cprtest.machine.devices import GUEST_ADDRESS, Tap
+from cprtest.measure import spread
+from cprtest.paths import lane
+from cprtest.provision import installed
+from cprtest.workloads.journal import DiskJournal
+from cprtest.workloads.tcp import TcpStreams
+
+_ADDRESS = GUEST_ADDRESS.format(0)
+_WRITERS = 4
+_RECORD = 8192
+"""Bytes: what a record of the journal has on average."""
+
+Rate = Callable[[TestBed, Guest, float], float]
+"""Makes load on the guest for so many seconds, and returns what it reached."""
+
+
+def streams(bed: TestBed, guest: Guest, seconds: float) -> float:
+    """Gbit/s of TcpStreams, both ways together."""
+    load = TcpStreams(
+        guest, lambda port: bed.network.connect(_ADDRESS, port), connections=_WRITERS, pause_us=0
+    )
+    load.wait_progress(1)
+
+    def carried() -> int:
+        return sum(end.received + end.sent for end in load.connections)
+
+    before, start = carried(), time.monotonic()
+    time.sleep(seconds)
+    rate = (carried() - before) * 8e-9 / (time.monotonic() - start)
+    load.stop()
+    load.check()
+    return rate
+
+
+def iperf(bed: TestBed, guest: Guest, seconds: float) -> float:
+    """Gbit/s of iperf3, both ways together, as many connections."""
+    guest.run("iperf3 -s -D -1")
+    words = ["iperf3", "-c", _ADDRESS, "--bidir", "-P", str(_WRITERS), "-t", f"{seconds:.0f}", "-J"]
+    said = json.loads(_started(bed.network, words))["end"]
+    ways = ("sum_received", "sum_received_bidir_reverse")
+    return sum(float(said[way]["bits_per_second"]) for way in ways) / 1e9
+
+
+def _started(network: Network, words: Sequence[str]) -> str:
+    return network.run(words, capture_output=True, text=True, timeout=60).stdout
+
+
+def journal(_bed: TestBed, guest: Guest, seconds: float) -> float:
+    """Durable writes a second of the disk journal, each of which reads another record back as well."""
+    load = DiskJournal(guest, writers=_WRITERS, pause_us=0)
+    load.wait_progress()
+    before, start = len(load.operations("ack")), time.monotonic()
+    time.sleep(seconds)
+    rate = (len(load.operations("ack")) - before) / (time.monotonic() - start)
+    load.stop()
+    load.check()
+    return rate
+
+
+def fio(_bed: TestBed, guest: Guest, seconds: float) -> float:
+    """Durable writes a second of fio: as many writers, the same size, a flush after each, and a read."""
+    job = (
+        f"fio --name=best --filename=/dev/vda --thread --direct=1 --bs={_RECORD} --rw=randrw --rwmixread=50"
+        f" --fdatasync=1 --numjobs={_WRITERS} --group_reporting --time_based --runtime={seconds:.0f}"
+        " --ioengine=psync --output-format=json"
+    )
+    text = guest.run(job, seconds=seconds + 30)
+    rate: float = json.loads(text[text.index("{") :])["jobs"][0]["write"]["iops"]
+    return rate
+
+
+PAIRS: dict[str, tuple[Rate, Rate]] = {"network Gbit/s": (streams, iperf), "disk writes/s": (journal, fio)}
+"""What is compared, ours first."""
+
+
+def sample(rate: Rate, seconds: float) -> float:
+    """One rate, on a guest of its own: a history is of one run of a workload."""
+    qemu = installed.under_test()
+    with tempfile.TemporaryDirectory(prefix="cpr-rates-") as scratch:
+        directory = Path(scratch)
+        with TestBed(qemu, qemu, directory, directory) as bed:
+            guest = bed.boot(net=Tap(vhost=False), disk=bed.disk(256), tools=True)
+            return rate(bed, guest, seconds)
+
+
+def measure(rounds: int, seconds: float) -> dict[str, Any]:
+    """Every sample of every pair, taken in turn."""
+    if shutil.which("iperf3") is None:
+        raise CprError("iperf3 is not installed on this host, and it is what is compared with.")
+    figures: dict[str, Any] = {
+        "lane": lane(),
+        "qemu": str(installed.under_test()),
+        "seconds": seconds,
+        "rounds": rounds,
+    }
+    for what, pair in PAIRS.items():
+        found: dict[str, list[float]] = {rate.__name__: [] for rate in pair}
+        for number in range(2 * rounds):
+            rate = pair[(number + number // 2) % 2]  # A B B A
+            found[rate.__name__].append(sample(rate, seconds))
+            print(f"{what}: {rate.__name__} {found[rate.__name__][-1]:.2f}", file=sys.stderr)
+        figures[what] = {name: spread(samples, 2) for name, samples in found.items()}
+        ours, best = (figures[what][rate.__name__]["median"] for rate in pair)
+        figures[what]["ratio of medians"] = round(ours / best, 2)
+    return figures
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m cprtest.rates", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="samples of each (default 5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a sample (default 5)")
+    options = parser.parse_args()
+    return exit_status(lambda: print(json.dumps(measure(options.rounds, options.seconds))) or 0, "Stopped.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Streams over vhost-vsock: they end with a transfer, at both ends; what listens lives on."""
+
+from cprtest.faults.middleman import Middleman
+from cprtest.faults.target import TargetKilled
+from cprtest.needs import needs
+from cprtest.test import CprTest
+from cprtest.workloads.vsock import VsockStreams, to_guest
+
+WORKS_AGAIN = "qemu:trace:vhost_cpr_release"
+
+
+@needs("qemu:cpr-transfer", "kvm", "vhost-vsock", "root")
+class VsockConsistency(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    @needs(WORKS_AGAIN)
+    def test_streams(self):
+        """Connections end at both ends, once in each of three hand-overs, and new ones are accepted."""
+        guest = self.boot(vsock=True)
+        self.cross(guest, VsockStreams(guest), transfers=3)
+
+    @needs(WORKS_AGAIN)
+    def test_rollback(self):
+        """The same when the transfer fails: the source has its CID again."""
+        guest = self.boot(vsock=True)
+        streams = VsockStreams(guest)
+        streams.wait_progress()
+        self.transfer(guest, fault=TargetKilled()).assert_rolled_back()
+        streams.wait_progress()
+        self.cross(guest, streams)
+
+
+@needs("qemu:cpr-transfer", "kvm", "vhost-vsock", "root")
+class LyingVsock(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_byte_changed_on_the_way_in(self):
+        """A byte that changed on its way to the guest is found by the guest, with its place."""
+        streams, middle = self.carried()
+        middle.strike(lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:])
+        streams.wait_for("bad")
+        self.assertRaisesRegex(AssertionError, "vsock.0.*to the guest is wrong: word", streams.check)
+
+    def test_bytes_doubled(self):
+        """Bytes that arrive twice are found."""
+        streams, middle = self.carried()
+        middle.strike(lambda data: data + data, to_guest=False)
+        streams.wait_broken()
+        self.assertRaisesRegex(AssertionError, "vsock.0 .*from the guest is wrong: word", streams.check)
+
+    def test_reset_without_a_transfer(self):
+        """A connection that breaks when there was no transfer is found."""
+        streams, middle = self.carried()
+        middle.reset()
+        streams.wait_for("broken")
+        self.assertRaisesRegex(
+            AssertionError, r"vsock\.0's operation \d+: the connection broke", streams.check
+        )
+
+    @needs(WORKS_AGAIN)
+    def test_end_that_is_not_told(self):
+        """A connection whose end one side does not hear of is found."""
+        streams, middle = self.carried()
+        middle.keep_quiet()
+        self.transfer(streams.guest).assert_completed()
+        self.assertRaisesRegex(
+            AssertionError, "silent are vsock.0 at the host", lambda: streams.wait_progress(seconds=2)
+        )
+
+    def carried(self):
+        guest = self.boot(vsock=True)
+        straight, made = to_guest(guest), []
+
+        def connect(port: int):
+            made.append(Middleman(straight(port)))
+            return made[-1].ours
+
+        streams = VsockStreams(guest, connect, connections=1)
+        streams.wait_progress()
+        return streams, made[0]
