@@ -63,6 +63,9 @@ class Case:
 
 Rule = Callable[[Case], Blame | None]
 
+_SLOW_NS = 1_500_000_000
+"""ns. No phase takes so long, not in an emulated lab either, where resume takes the most, 0.9 s."""
+
 
 def named(events: Iterable[Event], *names: str) -> list[Event]:
     """The events of these names."""
@@ -247,6 +250,19 @@ def _resume(case: Case) -> Blame | None:
     return None
 
 
+def _slow(case: Case) -> Blame | None:
+    """One phase took long, and nearly all of the pause: what failed may have been too late for others."""
+    spans = {name: span.end - span.start for name, span in case.timeline.phases.items()}
+    if not spans:
+        return None
+    ends = [time for span in case.timeline.phases.values() for time in (span.start, span.end)]
+    pause = max(ends) - min(ends)
+    longest = max(spans, key=lambda name: spans[name])
+    if spans[longest] < max(_SLOW_NS, 0.75 * pause):
+        return None
+    return Blame(longest, f"it took {spans[longest] / 1e9:.1f} of the {pause / 1e9:.1f} s of the hand-over")
+
+
 _TRANSFER: Sequence[Rule] = (
     _run_state,
     _not_stopped,
@@ -260,6 +276,7 @@ _TRANSFER: Sequence[Rule] = (
     _stream,
     _complete,
     _resume,
+    _slow,
 )
 _FAILURE: Sequence[Rule] = (_run_state, _not_stopped, _violations, _setup_missing, _complete)
 """Where a fault was injected, what it breaks is no evidence."""

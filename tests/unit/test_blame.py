@@ -11,6 +11,7 @@ from cprtest.machine.process import Machine
 from cprtest.observe.trace import read_trace
 from cprtest.outcome import Outcome
 from cprtest.timeline.clock import WallClock
+from cprtest.timeline.phases import Span
 from cprtest.timeline.timeline import Timeline
 
 SOURCE = """\
@@ -169,3 +170,13 @@ def test_a_source_that_does_not_begin_to_roll_back_is_stuck_where_it_is(outcome:
     found = blame.blame([outcome(waits, "", meant_to_fail=True, **about)])
     assert found is not None
     assert found.phase == "handover"
+
+
+def test_a_phase_that_took_nearly_all_of_a_long_pause_is_blamed_last(outcome: Any) -> None:
+    made = outcome()
+    stop = made.timeline.phases["stop"]
+    made.timeline.phases["stop"] = Span(stop.start - 2_000_000_000, stop.end)
+    assert str(blame.blame([made])).startswith("[phase stop] (it took 2.0 of the 2.")
+    broken = outcome(target=without(TARGET, "(cpu)"))
+    broken.timeline.phases["stop"] = made.timeline.phases["stop"]
+    assert str(blame.blame([broken])).startswith("[phase stream]")
