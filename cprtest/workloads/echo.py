@@ -17,6 +17,7 @@ from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.limits import stretched, wait_until
 from cprtest.machine.devices import HOST_ADDRESS, Nic
+from cprtest.workloads.vsock import connection
 
 _BLOCK = 1024
 _WINDOW = 64 * 1024
@@ -189,17 +190,7 @@ def vsock(guest: Guest, cid: int) -> EchoStream:
     """An echo stream over vhost-vsock."""
     guest.run(f"socat VSOCK-LISTEN:{_PORT} EXEC:/bin/cat >/dev/null 2>&1 </dev/null &")
 
-    def connect() -> socket.socket:
-        made = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-        made.settimeout(stretched(5))
-        try:
-            made.connect((cid, _PORT))
-        except OSError:
-            made.close()
-            raise
-        return made
-
-    return EchoStream(_connected(connect, f"CID {cid} port {_PORT}"), guest.dead)
+    return EchoStream(_connected(lambda: connection(cid, _PORT), f"CID {cid} port {_PORT}"), guest.dead)
 
 
 def _connected(connect: Callable[[], socket.socket], where: str) -> socket.socket:

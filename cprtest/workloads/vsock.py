@@ -17,21 +17,22 @@ from cprtest.workloads.history import Operation, Problem
 from cprtest.workloads.streams import Connect, Connection, Streams
 
 
+def connection(cid: int, port: int) -> socket.socket:
+    """A connection to `port` of the guest with this context id. Raises OSError."""
+    made = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    made.settimeout(stretched(5))
+    try:
+        made.connect((cid, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 def to_guest(guest: Guest) -> Connect:
     """Connects to the guest's vhost-vsock device."""
     (cid,) = (device.cid for device in guest.spec.devices if isinstance(device, Vsock))
-
-    def connect(port: int) -> socket.socket:
-        made = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-        made.settimeout(stretched(5))
-        try:
-            made.connect((cid, port))
-        except OSError:
-            made.close()
-            raise
-        return made
-
-    return connect
+    return lambda port: connection(cid, port)
 
 
 class VsockStreams(Streams):
