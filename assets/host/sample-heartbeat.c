@@ -3,7 +3,8 @@
  * sample-heartbeat FD OFFSET VCPUS PERIOD: watch the beats of a guest, until SIGTERM or until our parent is gone.
  *
  * FD is the guest's memory file, OFFSET where in it the page of assets/guest/counting.h is, PERIOD in ns is the time
- * from one look to the next. Prints, as JSON, for each vCPU its longest silences and what was seen in all.
+ * from one look to the next. Prints the line "seen" when every vCPU was seen to beat, and at the end, as JSON, for each
+ * its longest silences and what was seen in all.
  *
  * A beat is seen some time after it was written: it happened after the look before began and before this look
  * ended. A silence so has two bounds at each end; all times are CLOCK_MONOTONIC in ns.
@@ -108,6 +109,14 @@ static void look(struct vcpu *v, const struct slot *slots, uint64_t after, uint6
     v->last = seen;
 }
 
+static int all_seen(int count)
+{
+    for (int i = 0; i < count; i++)
+        if (!vcpus[i].beats)
+            return 0;
+    return 1;
+}
+
 static void show(const char *name, const struct beat *b, const char *more)
 {
     printf("\"%s\": {\"after\": %lu, \"before\": %lu, \"count\": %lu, \"busy\": %lu, \"clock\": %lu}%s", name, b->after,
@@ -141,6 +150,7 @@ int main(int argc, char **argv)
     sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 });
 
     uint64_t looks = 0, begin = now(), after = begin, next = begin, longest = 0;
+    int told = 0;
     for (int i = 0; i < count; i++) {
         vcpus[i].last.count = counted(&slots[2 * i]);
         vcpus[i].last.busy = counted(&slots[2 * i + 1]);
@@ -153,6 +163,9 @@ int main(int argc, char **argv)
         for (int i = 0; i < count; i++)
             look(&vcpus[i], &slots[2 * i], after, &before);
         looks++;
+        /* Only between beats that were both seen is there silence: whoever stops the guest waits for this line. */
+        if (!told && (told = all_seen(count)) && (puts("seen") < 0 || fflush(stdout)))
+            return 1;
         longest = started - after > longest ? started - after : longest;
         after = started;
         if (last)

@@ -84,7 +84,7 @@ class Counting(Observer, ABC):
         self._pages[0].command(self._period, self._busy)
         self._sample(self._pages[0])
         if self._running():
-            self._wait_for_counts()
+            self._samplers[0].wait_line(f"the guest's {self.kind}s were seen")
 
     def begin(self, source: Machine, target: Machine) -> None:
         self._sides = (source, target)
@@ -103,7 +103,7 @@ class Counting(Observer, ABC):
                 pass  # a guest that hangs is a finding about the transfer: there will be no KIND_first
         for page in self._pages:
             page.command(0, False)
-        seen = [json.loads(sampler.finish()) for sampler in self._samplers]
+        seen = [json.loads(sampler.finish().splitlines()[-1]) for sampler in self._samplers]
         self._samplers = []
         return events(seen, told_pause(self._sides, self._since), self._since, self.kind)
 

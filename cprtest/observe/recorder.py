@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A program of ours on the host (assets/host) that records until it is told to end, and then tells."""
 
+import select
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from cprtest.errors import CprError
-from cprtest.limits import stretched
+from cprtest.limits import TimeLimit, stretched
 from cprtest.provision.programs import host_program
 
 
@@ -31,6 +32,13 @@ class Recorder:
             stderr=subprocess.PIPE,
             **options,
         )
+
+    def wait_line(self, what: str, seconds: float = 5) -> None:
+        """Wait until it has printed its first line, by which it says `what`. Raises TimeLimit."""
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], stretched(seconds))
+        if not ready:
+            raise TimeLimit(f"waited {stretched(seconds):.0f} s for {self._who} to say: {what}")
 
     def finish(self) -> bytes:
         """Tell it to end, and return what it printed. Raises CprError when it had failed."""

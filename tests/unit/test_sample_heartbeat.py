@@ -47,7 +47,7 @@ class Memory:
         """What the sampler prints about the only vCPU."""
         self.sampler.send_signal(signal.SIGTERM)
         out, _ = self.sampler.communicate(timeout=20)
-        found: dict[str, Any] = json.loads(out)["vcpus"][0]
+        found: dict[str, Any] = json.loads(out.splitlines()[-1])["vcpus"][0]
         return found
 
 
