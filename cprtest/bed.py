@@ -6,6 +6,7 @@ CprTest gives every test one; benchmarks and tools use it without Avocado.
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -50,6 +51,10 @@ from cprtest.workloads.history import PAUSE, note
 
 _T = TypeVar("_T")
 
+_HISTORY = "history.log"
+"""What workloads report; kept with the evidence at the end. Until then it is on a local file system: several
+processes append to it, and over 9p, as in the lab, a reader saw zeros for lines (2 of some 20 runs)."""
+
 _LONGEST_PAUSE_MS = 2_000_000  # the most that QEMU takes
 
 MUTANT = "QEMU_CPR_FAULT"
@@ -90,6 +95,8 @@ class TestBed:
         """End every QEMU, then networks, devices and directories. Safe to call twice."""
         for machine in self.machines:
             machine.kill()
+        if (self._scratch / _HISTORY).exists():
+            shutil.copy(self._scratch / _HISTORY, self._directory / _HISTORY)
         self._cleanups.close()
 
     def __enter__(self) -> Self:
@@ -349,7 +356,7 @@ class TestBed:
             prefix=[*(word for words, _ in prefixes for word in words), *prefix],
             popen=self._network.namespace.popen if self._network else subprocess.Popen,
             environment={MUTANT: qemu.mutant} if qemu.mutant else {},
-            history=None if directory.name == "boot" else self._directory / "history.log",
+            history=None if directory.name == "boot" else self._scratch / _HISTORY,
         )
         self.machines.append(machine)
         for observer in seeing:
