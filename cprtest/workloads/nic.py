@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An assigned NIC: packets to and from the machine at the other end of its cable."""
 
+import socket
+
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
-from cprtest.limits import wait_until
+from cprtest.limits import stretched, wait_until
 from cprtest.machine.devices import GUEST_ADDRESS, HOST_ADDRESS, Passthrough
 from cprtest.workloads import interrupts
 
 # Above the numbers of the guest's virtio NICs.
 _FIRST = 20
+_DISCARD = 9
+"""A UDP port at which nobody listens in the guest."""
 
 
 class Nic:
@@ -19,9 +23,10 @@ class Nic:
         self._guest = guest
         self._device = device
         self._network = network
+        self._wire = wire
         self._address = GUEST_ADDRESS.format(number)
         network.adopt(wire, address=f"{HOST_ADDRESS.format(number)}/24")
-        name = (
+        self._name = name = (
             wait_until(
                 f"the guest's driver to make a NIC of {device.id}",
                 lambda: guest.run(
@@ -41,3 +46,39 @@ class Nic:
         raised = interrupts.count(self._guest, self._device) - before
         if raised <= 0:
             raise AssertionError(f"{self._device.id}: packets went through without a single interrupt")
+
+    def question(self) -> "Question":
+        """A packet for the guest, not sent yet."""
+        hardware = self._guest.run(f"cat /sys/class/net/{self._name}/address").strip()
+        # Else the host would ask for the address, and those packets raise interrupts, too.
+        entry = [self._address, "lladdr", hardware, "dev", self._wire, "nud", "permanent"]
+        self._network.run(["ip", "neighbour", "replace", *entry])
+        made = self._network.open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.connect((self._address, _DISCARD))
+        return Question(self._device.id, made)
+
+
+class Question:
+    """One packet to a port where nobody listens: a guest that gets it says so."""
+
+    def __init__(self, device: str, sock: socket.socket) -> None:
+        self._device = device
+        self._sock = sock
+
+    def ask(self) -> None:
+        """Send it."""
+        self._sock.send(b"?")
+
+    def assert_answered(self, when: str) -> None:
+        """Wait for the guest's answer. Raises AssertionError, which says `when` it was asked."""
+        self._sock.settimeout(stretched(5))
+        try:
+            self._sock.recv(1)
+        except ConnectionRefusedError:
+            return
+        except TimeoutError:
+            raise AssertionError(
+                f"{self._device}: the interrupt of a packet that came {when} was lost"
+            ) from None
+        finally:
+            self._sock.close()

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Interrupts of an assigned device: none lost in the hand-over, none twice, and none at rest (C-13)."""
 
+from cprtest.faults.stations import Action, At, Streaming
 from cprtest.limits import wait_until
 from cprtest.needs import needs
 from cprtest.test import CprTest
+from cprtest.timeline.timeline import tag
 from cprtest.workloads import interrupts
 from cprtest.workloads.kernel_log import KernelLog
+from cprtest.workloads.passthrough import exerciser
 from cprtest.workloads.reads import DeviceReads, block_device
 
 
@@ -45,6 +48,39 @@ class Interrupts(Assigned):
         guest, _, reads = self.reading(**how)
         self.cross(guest, reads, transfers=transfers)
         reads.check_at_rest()
+
+
+class Packet(Action):
+    """A packet comes for the guest."""
+
+    name = "packet"
+    breaks = "nothing: a packet comes for the guest, while nobody runs it"
+    side = "source"
+
+    def __init__(self, question):
+        self._question = question
+
+    def act(self, _transfer, _station):
+        self._question.ask()
+        return "a packet was sent to the guest"
+
+
+@needs("qemu:vfio-cpr", "kvm", "vfio:virtio-net", "netns")
+class PacketInThePause(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_msix(self):
+        """The interrupt of a packet that came while nobody ran the guest reaches it on the target (C-13)."""
+        guest = self.boot(passthrough=["virtio-net"])
+        nic = exerciser(guest, guest.passthrough[0], lambda: self.network)
+        nic.exercise()
+        question = nic.question()
+        outcome = self.transfer(guest, fault=At(Streaming(), Packet(question)))
+        outcome.assert_completed()
+        question.assert_answered(f"in the pause {tag('setup', 'resume')}")
+        nic.exercise()
 
 
 @needs("qemu:vfio-cpr", "kvm", "vfio:nvme")
