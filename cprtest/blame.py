@@ -143,10 +143,16 @@ def _devices(events: Iterable[Event], *names: str) -> set[str]:
 
 def _descriptors(case: Case) -> Blame | None:
     """The target finds under each name what the source had saved under it."""
-    saved = {_text(event).partition(", fd ")[0] for event in named(case.source, "cpr_save_fd")}
-    asked = [_text(event).split(" returns ") for event in named([*case.source, *case.target], "cpr_find_fd")]
+    saved = set()
+    for event in named(case.source, "cpr_save_fd", "cpr_find_fd", "cpr_delete_fd"):
+        name, fd = re.split(", fd | returns |$", _text(event), maxsplit=1)
+        if event.name == "cpr_delete_fd":
+            saved.discard(name)
+        elif fd != "-1":
+            saved.add(name)
+    asked = [_text(event).split(" returns ") for event in named(case.target, "cpr_find_fd")]
     saved |= {name for name, fd in asked if fd != "-1"}
-    for name, fd in (_text(event).split(" returns ") for event in named(case.target, "cpr_find_fd")):
+    for name, fd in asked:
         if fd == "-1" and name in saved:
             return Blame("handover", f"the target did not get the descriptor {name}, which the source had")
     if "TUNGETIFF" in case.target_words:

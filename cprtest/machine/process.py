@@ -66,6 +66,7 @@ TRACE_EVENTS = (
 DETAILS = (
     "cpr_save_fd",
     "cpr_find_fd",
+    "cpr_delete_fd",
     "qemu_loadvm_state_section_startfull",
 )
 

@@ -20,6 +20,7 @@ class DeviceReads(Workload):
 
     name = "reads"
     program = "disk-reads"
+    stalls = ("resume",)
 
     def __init__(self, guest: Guest, device: Passthrough, readers: int = 1) -> None:
         super().__init__(guest, readers)

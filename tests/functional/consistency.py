@@ -52,6 +52,6 @@ class Consistency(CprTest):
         held = descriptors(guest.machine.pid)
         for _ in range(CHAIN):
             self.transfer(guest).assert_completed()
-            self.assertEqual(descriptors(guest.machine.pid), held, tag("handover"))
             for part in data:
                 part.check()
+            self.assertEqual(descriptors(guest.machine.pid), held, tag("handover"))

@@ -117,7 +117,7 @@ class Races(CprTest):
         outcome = self.transfer(guest)
         outcome.assert_rolled_back()
         self.assertEqual(rule.struck, 1)
-        self.assertEqual(gate.events("SCM_RIGHTS", "source"), [], tag("release"))
+        self.assertEqual(gate.events("SCM_RIGHTS", "source"), [], tag("setup", "release"))
         assert_in_use(guest.machine.pid, guest.vhost_queues, stream.wait_progress)
         self.all_arrived_once(stream, wire, "rollback")
 
