@@ -22,8 +22,13 @@ from cprtest.machine import loop
 from cprtest.timeline.clock import WallClock
 from cprtest.timeline.event import Event
 
-# It formats every message for a debug log, which takes long in an emulated lab. qmp.log has them all.
-logging.getLogger("qemu.qmp").setLevel(logging.WARNING)
+# It formats every message for a debug log, which takes long in an emulated lab. qmp.log has them all. And it
+# warns of the answer to _BEGIN, which it did not send.
+logging.getLogger("qemu.qmp").setLevel(logging.ERROR)
+
+_BEGIN = b'{"execute": "qmp_capabilities", "id": "begin"}\n'
+"""Lies in the socket before the monitor is there: QEMU keeps events to itself until it has read this, and the
+target of a fast transfer may have resumed the guest before an answer to its greeting has come."""
 
 
 class CommandFailed(CprError):
@@ -46,6 +51,7 @@ class Qmp:
         self._news = threading.Condition()
         self._clock = WallClock()
         self._client = QMPClient(actor)
+        self._client.negotiate = False  # by _BEGIN
         self._pump: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[Any] | None = None
         self._greeting: Future[None] | None = None
@@ -63,6 +69,7 @@ class Qmp:
             with sock as waiting:
                 waiting.setblocking(False)
                 sock, _ = await asyncio.get_running_loop().sock_accept(waiting)
+        sock.send(_BEGIN)
         await self._client.connect(sock)
         self._pump = asyncio.get_running_loop().create_task(self._listen(listener))
 
