@@ -206,7 +206,9 @@ class _Page:
             path = memory_file(machine.pid)
         except (CprError, OSError):  # it has none before it gets the source's
             return None
-        if path.stat().st_ino == os.fstat(self.descriptor).st_ino:
+        ours, found = os.fstat(self.descriptor), path.stat()
+        # QEMU makes an empty memory file when it starts, to see whether it can.
+        if found.st_ino == ours.st_ino or found.st_size < ours.st_size:
             return None
         return _Page(os.open(path, os.O_RDWR | os.O_CLOEXEC), self.offset, None, self._counters)
 

