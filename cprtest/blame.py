@@ -257,16 +257,21 @@ def _resume(case: Case) -> Blame | None:
 
 
 def _slow(case: Case) -> Blame | None:
-    """One phase took long, and nearly all of the pause: what failed may have been too late for others."""
-    spans = {name: span.end - span.start for name, span in case.timeline.phases.items()}
-    if not spans:
+    """One phase took long, and nearly all of the pause: what failed may have been too late for others.
+
+    A phase lasts until the next begins: what comes after its last event is still its own.
+    """
+    begun = sorted((span.start, name) for name, span in case.timeline.phases.items())
+    if not begun:
         return None
-    ends = [time for span in case.timeline.phases.values() for time in (span.start, span.end)]
-    pause = max(ends) - min(ends)
-    longest = max(spans, key=lambda name: spans[name])
-    if spans[longest] < max(_SLOW_NS, 0.75 * pause):
+    end = max(span.end for span in case.timeline.phases.values())
+    times = [*(start for start, _ in begun), end]
+    lengths = [(after - start, name) for (start, name), after in zip(begun, times[1:], strict=True)]
+    longest, name = max(lengths)
+    pause = end - times[0]
+    if longest < max(_SLOW_NS, 0.75 * pause):
         return None
-    return Blame(longest, f"it took {spans[longest] / 1e9:.1f} of the {pause / 1e9:.1f} s of the hand-over")
+    return Blame(name, f"it took {longest / 1e9:.1f} of the {pause / 1e9:.1f} s of the hand-over")
 
 
 _TRANSFER: Sequence[Rule] = (
