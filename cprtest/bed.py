@@ -24,6 +24,7 @@ from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.host.runs import Run
+from cprtest.listening_transfer import ListeningTransfer
 from cprtest.live_transfer import LiveTransfer, RebootTransfer
 from cprtest.machine import state
 from cprtest.machine.devices import (
@@ -241,7 +242,10 @@ class TestBed:
 
         start = exec_target if mode == "cpr-exec" else start_target
         spec = guest.spec if target_boots else replace(guest.spec, boots=False)
-        transfer = TRANSFERS[mode](source, start, spec, directory, scratch, observers=self.observers)
+        kind = TRANSFERS[mode]
+        if kind is Transfer and not features(target_qemu.binary).has("10.1"):
+            kind = ListeningTransfer
+        transfer = kind(source, start, spec, directory, scratch, observers=self.observers)
         if self._network is not None:
             transfer.open_socket = self._network.open_socket
         self.transfers.append(transfer)
