@@ -119,7 +119,7 @@ class Upgrade(Versions):
 
 @needs("tun", "netns", "build:debian-10.0", "build:debian-11.1")
 class From10To11(Versions):
-    """Fails as of 2026-11-23: 11.1 refuses the guest, and a source of 10.0 may have let go of it (docs/upgrade.md).
+    """Fails: 11.1 refuses the guest, and a source of 10.0 may have let go of it (docs/upgrade.md).
 
     :avocado: tags=unproven
     """
