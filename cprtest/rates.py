@@ -13,14 +13,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cprtest.bed import TestBed
 from cprtest.errors import CprError, exit_status
 from cprtest.guest.guest import Guest
-from cprtest.host.network import Network
 from cprtest.machine.devices import GUEST_ADDRESS, Tap
 from cprtest.measure import spread
 from cprtest.paths import lane
@@ -59,13 +58,9 @@ def iperf(bed: TestBed, guest: Guest, seconds: float) -> float:
     """Gbit/s of iperf3, both ways together, as many connections."""
     guest.run("iperf3 -s -D -1")
     words = ["iperf3", "-c", _ADDRESS, "--bidir", "-P", str(_WRITERS), "-t", f"{seconds:.0f}", "-J"]
-    said = json.loads(_started(bed.network, words))["end"]
+    said = json.loads(bed.network.run(words).stdout)["end"]
     ways = ("sum_received", "sum_received_bidir_reverse")
     return sum(float(said[way]["bits_per_second"]) for way in ways) / 1e9
-
-
-def _started(network: Network, words: Sequence[str]) -> str:
-    return network.run(words, capture_output=True, text=True, timeout=60).stdout
 
 
 def journal(_bed: TestBed, guest: Guest, seconds: float) -> float:
@@ -112,7 +107,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
         raise CprError("iperf3 is not installed on this host, and it is what is compared with.")
     figures: dict[str, Any] = {
         "lane": lane(),
-        "qemu": str(installed.under_test()),
+        "qemu": str(installed.under_test().binary),
         "seconds": seconds,
         "rounds": rounds,
     }
