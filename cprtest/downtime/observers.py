@@ -31,6 +31,7 @@ OBSERVERS: dict[str, Callable[[TestBed], list[Observer]]] = {
     "gate-descriptors": lambda _: [Gate(descriptors=True)],
     "proc": lambda _: [Proc()],
     "tracefs": lambda _: [Tracefs()],
-    "all": lambda bed: [*_blackout(bed), Gate(descriptors=True), Proc()],
+    "all": lambda bed: [Heartbeat(look_us=_LOOK_US), Probe(bed.network), Gate(descriptors=True), Proc()],
 }
-"""all: what needs no root. blackout: the four figures of a pause, of which QEMU gives one by itself."""
+"""all: what tests use and needs no root.
+blackout: the four figures of a pause, of which QEMU gives one by itself."""
