@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How much load the workloads make, beside iperf3 and fio at their best: `python -m cprtest.rates`.
 
-Rounds of each pair, in turn, on one guest of this lane: TcpStreams without rests against iperf3 both ways at
-once; DiskJournal without rests against fio that writes and flushes as it does. Where a workload reaches what
-the standard tool reaches, the guest and its QEMU are the limit, and not the generator. Prints every sample,
-median and range as JSON. The host needs iperf3; the guest has its own.
+Rounds of each pair, in turn, each on a fresh guest of this lane: TcpStreams without rests against iperf3 both
+ways at once; DiskJournal without rests against fio that writes and flushes as it does. Where a workload
+reaches what the standard tool reaches, the guest and its QEMU are the limit, and not the generator. Prints
+every sample, median and range as JSON. The host needs iperf3; the guest has its own.
 """
 
 import argparse
@@ -46,12 +46,17 @@ def streams(bed: TestBed, guest: Guest, seconds: float) -> float:
     def carried() -> int:
         return sum(end.received + end.sent for end in load.connections)
 
-    before, start = carried(), time.monotonic()
-    time.sleep(seconds)
-    rate = (carried() - before) * 8e-9 / (time.monotonic() - start)
+    rate = _a_second(carried, seconds) * 8e-9
     load.stop()
     load.check()
     return rate
+
+
+def _a_second(counted: Callable[[], int], seconds: float) -> float:
+    """How fast a count grows, watched for so long."""
+    before, start = counted(), time.monotonic()
+    time.sleep(seconds)
+    return (counted() - before) / (time.monotonic() - start)
 
 
 def iperf(bed: TestBed, guest: Guest, seconds: float) -> float:
@@ -67,9 +72,7 @@ def journal(_bed: TestBed, guest: Guest, seconds: float) -> float:
     """Durable writes a second of the disk journal, each of which reads another record back as well."""
     load = DiskJournal(guest, writers=_WRITERS, pause_us=0)
     load.wait_progress()
-    before, start = len(load.operations("ack")), time.monotonic()
-    time.sleep(seconds)
-    rate = (len(load.operations("ack")) - before) / (time.monotonic() - start)
+    rate = _a_second(lambda: len(load.operations("ack")), seconds)
     load.stop()
     load.check()
     return rate

@@ -9,6 +9,11 @@ from collections.abc import Callable
 Change = Callable[[bytes], bytes]
 
 
+def a_byte_changed(data: bytes) -> bytes:
+    """The piece with its tenth byte changed."""
+    return data[:9] + bytes([data[9] ^ 1]) + data[10:]
+
+
 class Middleman:
     """Carries bytes between `connection` and the socket `ours`, and changes one piece when told to.
 

@@ -38,6 +38,8 @@ class Streams(Workload):
 
     program = "byte-stream"
     port: int
+    refused: type[OSError] = ConnectionRefusedError
+    """What a port is said to be at which nobody listens yet."""
 
     def __init__(self, guest: Guest, connect: Connect, connections: int = 4, pause_us: int = 20_000) -> None:
         super().__init__(guest, connections)
@@ -45,20 +47,20 @@ class Streams(Workload):
         self._pause = pause_us / 1e6
         self.connections: list[Connection] = []
         self.start(f"byte-stream {self.name} {self.port} {pause_us}")
-        first = wait_until("the guest to accept streams", self._attempt, 10, interval=0.02)
+        self._open_all(10)
+
+    def _open_all(self, seconds: float) -> None:
+        """Wait until the guest accepts, and let streams run over as many connections as there are to be."""
+        first = wait_until("the guest to accept streams", self._attempt, seconds, interval=0.02)
         assert first is not None
-        self._drive([first, *(connect(self.port) for _ in range(connections - 1))])
+        for made in (first, *(self._connect(self.port) for _ in range(self.reporters - 1))):
+            self.connections.append(Connection(f"{self.name}.{len(self.connections)}", made, self._pause))
 
     def _attempt(self) -> socket.socket | None:
         try:
             return self._connect(self.port)
-        except ConnectionError:  # the guest's program has only just been started
+        except self.refused:
             return None
-
-    def _drive(self, sockets: list[socket.socket]) -> None:
-        """Let streams run over these connections, from now on."""
-        for made in sockets:
-            self.connections.append(Connection(f"{self.name}.{len(self.connections)}", made, self._pause))
 
     def open(self) -> "list[Connection]":
         """The connections that are expected to work."""

@@ -10,7 +10,7 @@ lives on at one end and hangs, a listener that is gone, a byte that is not what 
 import socket
 
 from cprtest.guest.guest import Guest
-from cprtest.limits import stretched, wait_until
+from cprtest.limits import stretched
 from cprtest.machine.devices import Vsock
 from cprtest.timeline.timeline import tag
 from cprtest.workloads.history import Operation, Problem
@@ -40,6 +40,7 @@ class VsockStreams(Streams):
 
     name = "vsock"
     port = 7009
+    refused = ConnectionError  # a reset, from a guest that does not listen
     stalls = ("acquire", "resume")
 
     def __init__(
@@ -53,9 +54,9 @@ class VsockStreams(Streams):
         """Connections, and how many transfers had begun when they were made."""
         super().__init__(guest, connect or to_guest(guest), connections, pause_us)
 
-    def _drive(self, sockets: list[socket.socket]) -> None:
+    def _open_all(self, seconds: float) -> None:
         before = len(self.connections)
-        super()._drive(sockets)
+        super()._open_all(seconds)
         for end in self.connections[before:]:
             self._made_in[str(end)] = self.history.transfers
 
@@ -67,9 +68,7 @@ class VsockStreams(Streams):
         """Wait for connections from before a transfer to end; make new ones, wait for their progress."""
         if not self.open():
             self._wait_ended(seconds)
-            first = wait_until("the guest to accept vsock again", self._attempt, seconds, interval=0.02)
-            assert first is not None
-            self._drive([first, *(self._connect(self.port) for _ in range(self.reporters - 1))])
+            self._open_all(seconds)
         super().wait_progress(count, what, seconds)
 
     def _wait_ended(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """TCP connections of the guest live on, every byte once and in order."""
 
-from cprtest.faults.middleman import Middleman
+from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.guest import ssh
 from cprtest.limits import stretched
 from cprtest.machine.devices import GUEST_ADDRESS
@@ -61,15 +61,11 @@ class LyingNetwork(Networked):
 
     def test_byte_changed_on_the_way_in(self):
         """A byte that changed on its way to the guest is found by the guest, with its place."""
-        self.planted(
-            lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:], True, r"to the guest is wrong: word"
-        )
+        self.planted(a_byte_changed, True, r"to the guest is wrong: word")
 
     def test_byte_changed_on_the_way_out(self):
         """A byte that changed on its way from the guest is found by the host."""
-        self.planted(
-            lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:], False, r"from the guest is wrong: word"
-        )
+        self.planted(a_byte_changed, False, r"from the guest is wrong: word")
 
     def test_bytes_lost(self):
         """Bytes that never arrive are found."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Streams over vhost-vsock: they end with a transfer, at both ends; what listens lives on."""
 
-from cprtest.faults.middleman import Middleman
+from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.faults.target import TargetKilled
 from cprtest.needs import needs
 from cprtest.test import CprTest
@@ -42,7 +42,7 @@ class LyingVsock(CprTest):
     def test_byte_changed_on_the_way_in(self):
         """A byte that changed on its way to the guest is found by the guest, with its place."""
         streams, middle = self.carried()
-        middle.strike(lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:])
+        middle.strike(a_byte_changed)
         streams.wait_for("bad")
         self.assertRaisesRegex(AssertionError, "vsock.0.*to the guest is wrong: word", streams.check)
 
