@@ -58,8 +58,7 @@ processes append to it, and over 9p, as in the lab, a reader saw zeros for lines
 
 _LONGEST_PAUSE_MS = 2_000_000  # the most that QEMU takes
 
-MUTANT = "QEMU_CPR_FAULT"
-"""The environment variable that switches a fault of the mutants build on."""
+MUTANT = "QEMU_CPR_FAULT"  # switches a fault of the mutants build on
 
 TRANSFERS: dict[str, type[Transfer]] = {
     "cpr-transfer": Transfer,
@@ -112,6 +111,11 @@ class TestBed:
     def target_qemu(self) -> Qemu:
         """What the next transfer's target will be."""
         return self._targets[min(len(self.transfers), len(self._targets) - 1)]
+
+    @property
+    def preserves_taps(self) -> bool:
+        """Whether a tap's descriptors travel: every QEMU that is going to have the guest can do it."""
+        return all(features(qemu.binary).has("tap-cpr") for qemu in (self.qemu, *self._targets))
 
     def chain(self, qemu: Qemu, *targets: Qemu) -> None:
         """Boot guests on `qemu` and hand them over to each of `targets` in turn; before `boot`."""
@@ -166,10 +170,9 @@ class TestBed:
         memory as well, or shm for a file in /dev/shm. kernel: the Debian suite whose kernel the guest runs.
         """
         nics = [net] if isinstance(net, Nic) else net or []
-        cpr = all(features(qemu.binary).has("tap-cpr") for qemu in (self.qemu, *self._targets))
         disks = [disk] if isinstance(disk, Disk) else disk or []
         devices: tuple[Device, ...] = (
-            *(nic.preserved(cpr) for nic in nics),
+            *(nic.preserved(self.preserves_taps) for nic in nics),
             *disks,
             *([ToolsDisk(installed.guest_image().tools)] if tools else []),
             *([Vga()] if vga else []),

@@ -7,7 +7,7 @@ from cprtest.errors import CprError
 from cprtest.guest import GuestError
 from cprtest.guest.console import ConsoleShell, Interrupted, Result
 from cprtest.limits import met, stretched, wait_until
-from cprtest.machine.devices import Passthrough, Plugged, queues
+from cprtest.machine.devices import Nic, Passthrough, Plugged, queues
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
 
@@ -90,7 +90,7 @@ class Guest:
 
     def plug(self, device: Plugged) -> None:
         """Hot-plug `device` into the running guest and wait until the guest has found it."""
-        self.machine.plug(device.frontend())
+        self.machine.plug(device.backend(), device.frontend())
         self.spec = self.spec.with_devices(device)
         wait_until(
             f"the guest to find {device.id}",
@@ -99,3 +99,17 @@ class Guest:
             lambda: "its PCI devices are " + " ".join(self.run("ls /sys/bus/pci/devices").split()),
             interval=0.05,
         )
+
+    def unplug(self, device: Plugged, *, netdev_first: bool = False) -> None:
+        """Take a device out of the running guest, and then delete its netdev if it has one, or before.
+
+        Waits until QEMU has deleted the device, which it does when the guest lets go of it.
+        """
+        qmp = self.machine.qmp
+        netdevs = [device.netdev] if isinstance(device, Nic) else []
+        steps = [("device_del", device.id), *(("netdev_del", netdev) for netdev in netdevs)]
+        for command, name in reversed(steps) if netdev_first else steps:
+            qmp.command(command, id=name)
+            if command == "device_del":
+                qmp.wait_any("DEVICE_DELETED", "device", [device.id], seconds=20)
+        self.spec = self.spec.without(device)

@@ -71,12 +71,12 @@ class Namespace:
         """subprocess.Popen inside. Spares the nsenter where it can: an exec takes long in an emulated lab."""
         if self._holder is not None:
             return subprocess.Popen(self.command(argv), **options)
-        return self._inside(lambda: subprocess.Popen(argv, **options))
+        return self.inside(lambda: subprocess.Popen(argv, **options))
 
     def open_socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket that lives inside, for use by this process."""
         if self._holder is None:
-            return self._inside(lambda: socket.socket(family, kind, protocol))
+            return self.inside(lambda: socket.socket(family, kind, protocol))
         ours, theirs = socket.socketpair()
         with ours, theirs:
             numbers = [str(int(number)) for number in (theirs.fileno(), family, kind, protocol)]
@@ -101,7 +101,11 @@ class Namespace:
                 holder.kill()
             self._holder = None
 
-    def _inside(self, work: Callable[[], _T]) -> _T:
+    def inside(self, work: Callable[[], _T]) -> _T:
+        """Do `work` inside, in a thread of its own. Raises CprError for a namespace in a user namespace."""
+        if self._holder is not None:
+            raise CprError("Only root can open files inside the test's network namespace.")
+
         def enter() -> _T:
             _libc_call("setns", self._descriptor, _CLONE_NEWNET)
             return work()

@@ -20,6 +20,7 @@ from cprtest.host.namespace import Namespace
 from cprtest.host.ping import ping
 from cprtest.host.programs import program
 from cprtest.host.runs import Run
+from cprtest.host.tap_open import open_queue
 from cprtest.limits import TimeLimit, stretched, wait_until
 from cprtest.provision import installed
 
@@ -36,7 +37,7 @@ class Network:
     def __init__(self) -> None:
         self.namespace = Namespace()
         self._adopted: list[str] = []
-        self._made: dict[str, list[int]] = {}  # taps, and the descriptors of those that we open
+        self._made: dict[str, list[int]] = {}  # interfaces, and the descriptors that we opened for them
         self._programs: list[subprocess.Popen[Any]] = []
         self._forwarded = _FIRST_FORWARDED
         # Done with the first change or use: in an emulated lab starting `ip` takes longer than its work.
@@ -62,6 +63,18 @@ class Network:
         flags = ("multi_queue " if queues > 1 else "") + ("vnet_hdr" if vnet_hdr else "")
         self._ip(f"tuntap add dev {name} mode tap {flags}", *self._bring_up(name, address, bridge))
         self._made[name] = []
+
+    def open_queues(self, name: str, queues: int, *, vhost: bool) -> tuple[list[int], list[int]]:
+        """Open the queues of tap `name` for a QEMU: descriptors of the tap, and of vhost if it serves them.
+
+        They are ours until the next QEMU needs its own, or this is closed. Root only.
+        """
+        for descriptor in self._made[name]:
+            os.close(descriptor)
+        taps = [self.namespace.inside(lambda: open_queue(name, queues)) for _ in range(queues)]
+        servers = [os.open("/dev/vhost-net", os.O_RDWR) for _ in range(queues if vhost else 0)]
+        self._made[name] = [*taps, *servers]
+        return taps, servers
 
     def macvtap(self, name: str, mac: str, queues: int, address: str) -> list[int]:
         """Make a macvtap on one end of a cable (veth); a descriptor for each of its queues, ours to the end.
@@ -117,11 +130,16 @@ class Network:
         return socket_path, forwards
 
     def bridge(self, name: str = "br0", address: str | None = None) -> str:
-        """Make a bridge that forwards at once (no spanning tree, no delay). Returns its name."""
-        self._ip(
-            f"link add name {name} type bridge stp_state 0 forward_delay 0",
-            *self._bring_up(name, address, None),
-        )
+        """Make a bridge that forwards at once (no spanning tree, no delay). Returns its name.
+
+        One that is there stays.
+        """
+        if name not in self._made:
+            self._ip(
+                f"link add name {name} type bridge stp_state 0 forward_delay 0",
+                *self._bring_up(name, address, None),
+            )
+            self._made[name] = []
         return name
 
     def adopt(self, ifname: str, address: str | None = None, bridge: str | None = None) -> None:

@@ -26,6 +26,7 @@ _SIOCGIFFLAGS, _SIOCETHTOOL = 0x8913, 0x8946  # linux/sockios.h
 _ETHTOOL_GFEATURES = 0x3A  # linux/ethtool.h
 _IFREQ = struct.Struct("16sH22x")
 _FEATURE_BLOCKS = 4
+DETACHED = 0x0400  # IFF_DETACH_QUEUE of linux/if_tun.h
 
 
 class DownScript:
@@ -45,8 +46,8 @@ class DownScript:
 def queues(pid: int) -> list[dict[str, Any]]:
     """The settings of each queue of a tap that process `pid` holds: by what it is opened and what it does.
 
-    interface, flags (IFF_*, detached included), header (size of virtio_net_hdr, bytes), send_buffer (bytes),
-    nonblocking. A queue that is switched off has no interface. Raises OSError.
+    interface, flags (IFF_*; DETACHED: switched off), header (size of virtio_net_hdr, bytes), send_buffer
+    (bytes), nonblocking. A descriptor of /dev/net/tun that is no queue has no interface. Raises OSError.
     """
     found = []
     for fd in _tap_descriptors(pid):
@@ -79,7 +80,7 @@ def packets_read(network: Network, name: str) -> int:
 def _interface(descriptor: int) -> dict[str, Any]:
     try:
         name, flags = _IFREQ.unpack(fcntl.ioctl(descriptor, _TUNGETIFF, bytes(_IFREQ.size)))
-    except OSError:  # EBADFD: the queue is not attached to its interface
+    except OSError:  # EBADFD: it is attached to no interface, or that was deleted
         return {"interface": None}
     header, buffer = (
         struct.unpack("i", fcntl.ioctl(descriptor, request, bytes(4)))[0]

@@ -89,6 +89,11 @@ class Nic(ABC):
     def backend(self) -> list[str]:
         """As in Device."""
 
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """Descriptors of ours that QEMU inherits for it."""
+        return ()
+
     def frontend(self) -> dict[str, Any]:
         multi_queue = {"mq": True, "vectors": 2 * self.queues + 2} if self.queues > 1 else {}
         return {
@@ -125,7 +130,7 @@ class Tap(Nic):
 
     @property
     def node(self) -> str:
-        """The file that its queues are opened from."""
+        """The file that QEMU opens its queues from; empty where it does not open them itself."""
         return TUN
 
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""NICs whose other end is no ordinary tap: a macvtap, passt by vhost-user, a vDPA device."""
+"""NICs that do not open a tap by name: given descriptors, a helper, a macvtap, passt by vhost-user, vDPA."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +8,69 @@ from typing import Any, Self
 from cprtest.errors import CprError
 from cprtest.host import hostfile
 from cprtest.host.network import Network
-from cprtest.machine.devices import GUEST_ADDRESS, HOST_ADDRESS, MAC, Nic, Tap, option
+from cprtest.machine.devices import GUEST_ADDRESS, HOST_ADDRESS, MAC, Nic, Plugged, Tap, option, root_port
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedTap(Tap):
+    """A virtio-net NIC on a tap that we open, and vhost with it, as libvirt does: fd= and vhostfd=.
+
+    fds, vhostfds: one descriptor for each queue, as QEMU is told of them. The target is told of the same
+    numbers, and inherits none: with cpr it must not look at them. Only for root.
+    """
+
+    fds: tuple[int, ...] = ()
+    vhostfds: tuple[int, ...] = ()
+    inherited: tuple[int, ...] = ()
+
+    @property
+    def node(self) -> str:
+        return ""
+
+    def on_host(self, network: Network) -> Self:
+        if self.fds:
+            return replace(self, inherited=())
+        super().on_host(network)
+        fds, servers = network.open_queues(self.ifname, self.netdev_queues, vhost=self.vhost)
+        return replace(self, fds=tuple(fds), vhostfds=tuple(servers), inherited=(*fds, *servers))
+
+    def _opened(self) -> dict[str, Any]:
+        several = "s" if len(self.fds) > 1 else ""
+        named = {f"fd{several}": self.fds, f"vhostfd{several}": self.vhostfds}
+        return {option: ":".join(map(str, numbers)) for option, numbers in named.items() if numbers}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HelpedTap(Tap):
+    """A virtio-net NIC on a tap that QEMU is given by a program: helper=. It has one queue.
+
+    helper: the program (cprtest.host.tap_open.BridgeHelper). The tap is a port of a bridge.
+    """
+
+    helper: Path
+
+    def on_host(self, network: Network) -> Self:
+        network.bridge(self._bridge, address=f"{HOST_ADDRESS.format(self.index)}/24")
+        return self
+
+    def _opened(self) -> dict[str, Any]:
+        return {"helper": str(self.helper), "br": self._bridge}
+
+    @property
+    def node(self) -> str:
+        return ""
+
+    @property
+    def _bridge(self) -> str:
+        return f"br{self.index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluggedTap(Tap, Plugged):
+    """A virtio-net NIC on a tap, to be plugged into the running guest, and unplugged again."""
+
+    def frontend(self) -> dict[str, Any]:
+        return {**super().frontend(), "bus": root_port(self.slot)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +89,11 @@ class Macvtap(Tap):
 
     @property
     def node(self) -> str:
-        return f"/dev/{self.ifname}"
+        return ""
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        return self.fds
 
     def on_host(self, network: Network) -> Self:
         address = f"{HOST_ADDRESS.format(self.index)}/24"

@@ -7,6 +7,7 @@ there is no path to wait for and nobody else can connect.
 """
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -219,10 +220,15 @@ class Machine:
                 return None
             raise
 
-    def plug(self, frontend: dict[str, Any]) -> None:
-        """Hot-plug a device (device_add)."""
-        arguments = {key.replace("-", "_"): value for key, value in frontend.items()}
-        self.qmp.command("device_add", seconds=20, **arguments)
+    def plug(self, backend: Sequence[str], frontend: dict[str, Any]) -> None:
+        """Hot-plug a device (device_add), after its back end: a netdev or none, as on the command line."""
+        for name, value in zip(backend[::2], backend[1::2], strict=True):
+            self._add({"-netdev": "netdev_add"}[name], json.loads(value))
+        self._add("device_add", frontend)
+
+    def _add(self, command: str, properties: dict[str, Any]) -> None:
+        arguments = {key.replace("-", "_"): value for key, value in properties.items()}
+        self.qmp.command(command, seconds=20, **arguments)
 
     def quit(self, seconds: float = 10) -> Exit:
         """End QEMU the proper way; kill it if it does not go within `seconds` (stretched)."""

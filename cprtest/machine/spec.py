@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cprtest.machine.devices import Device, Plugged, option, root_port
+from cprtest.machine.devices import Device, Nic, Plugged, option, root_port
 from cprtest.provision.installed import family
 
 # Root ports for devices that are plugged into a running guest (see devices.Plugged).
@@ -79,7 +79,7 @@ class GuestSpec:
     @property
     def descriptors(self) -> list[int]:
         """Descriptors of ours that QEMU inherits for its devices."""
-        return [fd for device in self.devices for fd in getattr(device, "fds", ())]
+        return [fd for device in self.devices if isinstance(device, Nic) for fd in device.inherited]
 
     @property
     def _board(self) -> Board:
@@ -89,6 +89,10 @@ class GuestSpec:
     def with_devices(self, *devices: Device) -> "GuestSpec":
         """The same guest with more devices."""
         return replace(self, devices=(*self.devices, *devices))
+
+    def without(self, device: Device) -> "GuestSpec":
+        """The same guest without a device that was unplugged."""
+        return replace(self, devices=tuple(d for d in self.devices if d.id != device.id))
 
     @property
     def savable(self) -> "GuestSpec":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cprtest.host import tap
 from cprtest.limits import wait_until
+from cprtest.machine.tap_settings import settings
 from cprtest.needs import needs
 from cprtest.observe.proc import descriptors
 from cprtest.test import CprTest, Tap
@@ -67,9 +68,9 @@ class Descriptors(CprTest):
     def tap_is_set_as_before(self, net: Tap):
         guest = self.boot(net=net)
         guest.run("ethtool -L eth0 combined 2 && ip link add link eth0 name eth0.7 type vlan id 7")
-        before = self.settings(guest)
+        before = settings(guest, self.network)
         self.transfer(guest).assert_completed()
-        for what, now in self.settings(guest).items():
+        for what, now in settings(guest, self.network).items():
             self.assertEqual(now, before[what], what)
 
     def stolen(self, guest) -> int:
@@ -83,12 +84,3 @@ class Descriptors(CprTest):
 
         wait_until("packets to come to rest", quiet, 10, lambda: str(readings), interval=0.2)
         return readings[-1]
-
-    def settings(self, guest) -> dict:
-        """What host, QEMU and guest say of the tap and its NIC."""
-        return {
-            "queues": tap.queues(guest.machine.pid),
-            "interface": tap.interface(self.network, "tap0"),
-            "filters": guest.machine.qmp.command("query-rx-filter"),
-            "guest": guest.run("ethtool -k eth0; ethtool -l eth0; cat /sys/class/net/eth0/flags"),
-        }

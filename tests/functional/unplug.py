@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A device that was unplugged is forgotten: no later transfer saves, sends or waits for anything of it."""
+
+from cprtest.machine.devices import GUEST_ADDRESS
+from cprtest.machine.nics import PluggedTap
+from cprtest.machine.vhost import workers
+from cprtest.needs import needs
+from cprtest.observe.proc import descriptors
+from cprtest.test import CprTest
+from cprtest.timeline.timeline import tag
+
+
+@needs("qemu:cpr-transfer")
+class Unplug(CprTest):
+    """
+    :avocado: tags=full
+    """
+
+    @needs("tun", "netns")
+    def test_tap(self):
+        """Descriptors of a NIC's tap and option ROM are not saved any more when it was unplugged (D-016)."""
+        self.nic_is_forgotten(vhost=False)
+
+    @needs("tun", "netns")
+    def test_netdev_first(self):
+        """The same when its netdev is deleted while the guest still has the NIC."""
+        self.nic_is_forgotten(vhost=False, netdev_first=True)
+
+    @needs("tun", "netns", "kvm", "vhost-net")
+    def test_vhost_net(self):
+        """The same for a NIC that kernel vhost serves."""
+        self.nic_is_forgotten(vhost=True)
+
+    @needs("kvm", "vhost-vsock", "root")
+    def test_vhost_vsock(self):
+        """The same for a vhost-vsock device."""
+        guest = self.boot(vsock=True)
+        self.is_forgotten(guest, guest.spec.devices[-1])
+
+    @needs("vfio:nvme", "root", "qemu:vfio-cpr")
+    def test_passthrough(self):
+        """The same for a passthrough device, and the container and interrupts that it had."""
+        guest = self.boot(passthrough=["nvme"])
+        self.is_forgotten(guest, guest.passthrough[0])
+
+    def nic_is_forgotten(self, *, vhost: bool, netdev_first: bool = False):
+        # Before the guest, whose QEMU has to be in that network. Without cpr it has two queues all the same.
+        cpr = self.bed.preserves_taps
+        net = PluggedTap(slot=0, vhost=vhost, queues=2).preserved(cpr).on_host(self.network)
+        guest = self.boot()
+        guest.plug(net)
+        guest.run(
+            f"nic=$(basename {net.guest_path}/virtio*/net/*) && ip link set $nic up && "
+            f"ip addr add {GUEST_ADDRESS.format(0)}/24 dev $nic && ethtool -L $nic combined 2"
+        )
+        self.network.ping(GUEST_ADDRESS.format(0))
+        self.is_forgotten(guest, net, netdev_first=netdev_first)
+
+    def is_forgotten(self, guest, device, *, netdev_first: bool = False):
+        guest.unplug(device, netdev_first=netdev_first)
+        held = descriptors(guest.machine.pid)
+        outcome = self.transfer(guest, keep_source=True)
+        outcome.assert_completed()
+        self.assertEqual(descriptors(guest.machine.pid), held, tag("handover"))
+        for machine in (outcome.source, outcome.target):
+            self.assertEqual(workers(machine.pid), [], f"{machine.actor} {tag('handover')}")
