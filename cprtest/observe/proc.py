@@ -120,8 +120,14 @@ def locks(pid: int) -> dict[str, int]:
 
 
 def threads(pid: int) -> Counter[str]:
-    """How many threads of each name the process has, but for QEMU's pool workers, which come and go."""
-    return Counter(name for name in procfs.threads(pid).values() if name != "worker")
+    """How many threads of each name the process has, but for QEMU's pool workers, which come and go.
+
+    call_rcu, the first that QEMU starts, has the process's name until it runs, or for ever, as it happens; it
+    counts as having that name.
+    """
+    named = procfs.threads(pid)
+    early = {"call_rcu": named.get(pid, "")}
+    return Counter(early.get(name, name) for name in named.values() if name != "worker")
 
 
 def shared_memory(pid: int) -> Counter[str]:
