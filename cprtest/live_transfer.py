@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a user can do instead of cpr-transfer, for comparison: live migration on one host, and cpr-reboot."""
 
+from pathlib import Path
 from typing import Any
 
 from cprtest.limits import wait_until
@@ -15,6 +16,8 @@ class LiveTransfer(Transfer):
     Migration parameters are QEMU's defaults, but for the bandwidth, which nothing limits.
     """
 
+    copies_memory = True
+
     def _planned(self, spec: GuestSpec) -> TargetPlan:
         self.main = {"type": "unix", "path": str(self.scratch / "main")}
         return TargetPlan(spec, incoming([channel("main", self.main)]), [])
@@ -25,7 +28,10 @@ class LiveTransfer(Transfer):
 
     def _started_target(self) -> Machine:
         target = self._start_target(self.plan)
-        target.ready()  # it listens, and has its own memory
+        # A monitor that answers is there before the channel is: QEMU greets, then it begins to listen.
+        target.ready()
+        path = Path(self.main["path"])
+        wait_until("the target to listen", path.exists, 10, target.last_words, vain=target.gone)
         return target
 
     def _parameters(self) -> dict[str, Any]:

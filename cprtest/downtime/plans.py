@@ -71,11 +71,11 @@ def _observers(base: Setting) -> list[Setting]:
 
 
 IDEAS = {
-    "modes": Idea("What does each way to hand a guest over cost?", _modes, quick=6, full=15),
+    "modes": Idea("What does each way to hand a guest over cost?", _modes, quick=10, full=15),
     "planted": Idea("Is a phase that takes 10 ms more found, and named?", _planted, full=20),
-    "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=6, full=12),
+    "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=10, full=12),
     "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=6),
-    "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=4),
+    "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),
     "memory": _growth("memory", "memory (MiB)", (256, 512, 1024, 2048, 4096)),
     "vcpus": _growth("vcpus", "vCPUs", (1, 2, 4, 8, 16), full=5),
     "disks": _growth("disks", "disks", (0, 2, 4, 8)),
