@@ -12,7 +12,12 @@ from cprtest.host import procfs
 
 def workers(pid: int) -> list[int]:
     """Thread ids of the vhost workers owned by process `pid`."""
-    return sorted(thread for thread, name in procfs.threads(pid).items() if name == f"vhost-{pid}")
+    return owned(pid, procfs.threads(pid))
+
+
+def owned(pid: int, threads: dict[int, str]) -> list[int]:
+    """Those of `threads`, by thread id, that are vhost workers owned by process `pid`."""
+    return sorted(thread for thread, name in threads.items() if name == f"vhost-{pid}")
 
 
 def assert_in_use(pid: int, count: int, traffic: Callable[[], object]) -> None:

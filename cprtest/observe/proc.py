@@ -10,11 +10,12 @@ import re
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cprtest.host import procfs
-from cprtest.machine.vhost import workers
+from cprtest.machine.vhost import owned
 from cprtest.observe.observer import Observer
 from cprtest.timeline.event import Event
 
@@ -34,7 +35,7 @@ class Proc(Observer):
 
     def __init__(self) -> None:
         self._machines: tuple[Machine, ...] = ()
-        self._samples: list[Event] = []
+        self._readings: list[tuple[int, int, str, str, Reading]] = []
         self._occasions: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -49,8 +50,11 @@ class Proc(Observer):
     def end(self) -> list[Event]:
         self._stop()
         self._take("end")
-        samples, self._samples = self._samples, []
-        return samples
+        readings, self._readings = self._readings, []
+        return [
+            Event(start, actor, "proc", "SAMPLE", data={"at": occasion, "end": end, **reading.data()})
+            for start, end, actor, occasion, reading in readings
+        ]
 
     def close(self) -> None:
         self._stop()
@@ -70,28 +74,53 @@ class Proc(Observer):
     def _take(self, occasion: str) -> None:
         for machine in self._machines:
             start = time.monotonic_ns()
-            try:
-                seen = sample(machine.pid)
-            except (FileNotFoundError, ProcessLookupError):  # it has ended
-                continue
-            data = {"at": occasion, "end": time.monotonic_ns(), **seen}
-            self._samples.append(Event(start, machine.actor, "proc", "SAMPLE", data=data))
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                reading = Reading.of(machine.pid)
+                self._readings.append((start, time.monotonic_ns(), machine.actor, occasion, reading))
 
 
-def sample(pid: int) -> dict[str, Any]:
-    """What process `pid` has now. Raises FileNotFoundError or ProcessLookupError when it has ended."""
-    status = dict(
-        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
-    )
-    if "VmRSS" not in status:  # a process that has ended and was not waited for has no memory
-        raise ProcessLookupError(pid)
-    return {
-        "descriptors": dict(descriptors(pid)),
-        "workers": workers(pid),
-        "locks": locks(pid),
-        "memory": {name: int(status[name].split()[0]) for name in ("VmRSS", "RssShmem")},
-        "threads": int(status["Threads"]),
-    }
+@dataclass(frozen=True)
+class Reading:
+    """What /proc says of a process at one time, not looked into yet: the guest may be waiting."""
+
+    pid: int
+    files: dict[int, str]
+    threads: dict[int, str]
+    locking: dict[int, str]
+    """What fdinfo has of the descriptors of plain files: others cannot be locked."""
+    status: str
+
+    @classmethod
+    def of(cls, pid: int) -> Reading:
+        """Raises FileNotFoundError or ProcessLookupError when the process has ended."""
+        status = procfs.text(f"/proc/{pid}/status")
+        if "VmRSS" not in status:  # a process that has ended and was not waited for has no memory
+            raise ProcessLookupError(pid)
+        files = procfs.files(pid)
+        locking = {}
+        for number, target in files.items():
+            if not target.startswith(_KINDS):
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    locking[number] = procfs.text(f"/proc/{pid}/fdinfo/{number}")
+        return cls(pid, files, procfs.threads(pid), locking, status)
+
+    def data(self) -> dict[str, Any]:
+        """As an event has it."""
+        status = dict(line.split(":", 1) for line in self.status.splitlines() if ":" in line)
+        return {
+            "descriptors": dict(_kinds(self.files)),
+            "workers": owned(self.pid, self.threads),
+            "locks": self.locks(),
+            "memory": {name: int(status[name].split()[0]) for name in ("VmRSS", "RssShmem")},
+            "threads": len(self.threads),
+        }
+
+    def locks(self) -> dict[str, int]:
+        """As the function."""
+        found: Counter[str] = Counter()
+        for number, info in self.locking.items():
+            found[self.files[number]] += info.count("lock:")
+        return {file: count for file, count in found.items() if count}
 
 
 def descriptors(pid: int) -> Counter[str]:
@@ -99,7 +128,11 @@ def descriptors(pid: int) -> Counter[str]:
 
     Images and logs are left out, and numbers that differ from process to process: socket:[1234] is a socket.
     """
-    targets = (target for target in procfs.files(pid).values() if target.startswith(_KINDS))
+    return _kinds(procfs.files(pid))
+
+
+def _kinds(files: dict[int, str]) -> Counter[str]:
+    targets = (target for target in files.values() if target.startswith(_KINDS))
     return Counter(re.sub(r":\[\d+\]$|:\d+$", "", target) for target in targets)
 
 
@@ -108,15 +141,7 @@ def locks(pid: int) -> dict[str, int]:
 
     Not by /proc/locks, which names no process for QEMU's: they belong to the open file (fcntl(2), OFD).
     """
-    found: Counter[str] = Counter()
-    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        try:
-            count = info.read_text().count("lock:")
-            if count:
-                found[str(Path(f"/proc/{pid}/fd/{info.name}").readlink())] += count
-        except OSError:  # closed meanwhile
-            continue
-    return dict(found)
+    return Reading.of(pid).locks()
 
 
 def threads(pid: int) -> Counter[str]:
