@@ -42,8 +42,7 @@ def events(
     numbers = [p.number for p in answers]
     own = sorted(p.answer for p in answers)
     lost = sorted({p.number for p in sent} - set(numbers))
-    excused = {p.number for p in sent if pause and p.number > pause.last.data["number"] and p.t < pause.end}
-    outside = [number for number in lost if number not in excused]
+    outside = sorted(set(lost) - _excused(sent, answers, set(lost), pause))
     doubled = sorted(number for number, times in Counter(numbers).items() if times > 1)
     data = about | {
         "answered": len(set(numbers)),
@@ -56,6 +55,22 @@ def events(
     }
     found = pause.events("net", "probe", "packet") if pause else []
     return [*found, Event(end, "net", "probe", "packets", ok=not outside and not doubled, data=data)]
+
+
+def _excused(
+    sent: Sequence[Packet], answers: Sequence[Packet], lost: set[int], pause: Silence | None
+) -> set[int]:
+    """Numbers of the packets that the pause may have cost: those that were sent in it.
+
+    If one of them was lost, the tap's queue was full, and stays so until the guest has worked it off: what
+    was sent before that is excused as well. In an emulated lab that takes a while.
+    """
+    if pause is None:
+        return set()
+    waiting = {p.number for p in sent if p.number > pause.last.data["number"] and p.t < pause.end}
+    worked_off = max((p.t for p in answers if p.number in waiting), default=pause.end)
+    until = max(pause.end, worked_off) if waiting & lost else pause.end
+    return {p.number for p in sent if p.number > pause.last.data["number"] and p.t < until}
 
 
 def overtaken(numbers: Iterable[int]) -> int:

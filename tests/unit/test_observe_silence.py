@@ -73,6 +73,13 @@ def test_a_packet_that_was_sent_before_an_answered_one_may_not() -> None:
     assert (seen["lost_outside_pause"], seen["lost_from_guest"], seen["ok"]) == ([1], 1, False)
 
 
+def test_a_full_queue_loses_packets_until_the_guest_has_worked_it_off() -> None:
+    seen = _flow((11, 1, 1), (42, 2, 2), (55, 4, 3), (61, 6, 4))
+    assert (seen["lost"], seen["lost_outside_pause"], seen["ok"]) == (2, [], True)
+    seen = _flow((11, 1, 1), (42, 2, 2), (43, 3, 3), (55, 4, 4), (61, 6, 5))
+    assert (seen["lost"], seen["lost_outside_pause"], seen["ok"]) == (1, [5], False)
+
+
 def test_doubled_and_overtaken_packets_are_counted() -> None:
     seen = _flow((11, 1, 1), (21, 2, 2), (51, 4, 3), (52, 3, 4), (53, 3, 5), (54, 5, 7), (61, 6, 6))
     assert (seen["doubled"], seen["overtaken_to_guest"], seen["ok"]) == ([3], 3, False)
