@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cprtest import manpage, needs
-from cprtest.errors import CprError, NotInstalled, UsageError
+from cprtest.errors import CprError, NotInstalled, exit_status
 from cprtest.host import hostfile, proposal
 from cprtest.host.memory import available_mib
 from cprtest.host.pci import PciDevice
@@ -75,12 +75,11 @@ def main(words: Sequence[str]) -> int:
         help="print a host file for this machine: what tests could take, and what they must not",
     )
     parser.add_argument("--qemu", type=Path, metavar="BIN", help="judge this QEMU, not the reference build")
-    options = parser.parse_args(words)
-    try:
-        hostfile.allowed_devices()
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _asked(parser.parse_args(words)), "Interrupted.")
+
+
+def _asked(options: argparse.Namespace) -> int:
+    hostfile.allowed_devices()  # a host file that is wrong is told before anything else
     if options.hardware:
         print(proposal.propose(proposal.candidates(), proposal.vdpa_nodes()), end="")
         return 0

@@ -9,30 +9,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cprtest.errors import UsageError
+from cprtest.errors import exit_status
 from cprtest.job import arguments
 from cprtest.paths import CHECKOUT, VENV
 
 
 def main(words: list[str]) -> int:
     """Returns the exit status only if the run does not come about."""
-    try:
-        asked = arguments.parse(words)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _set_up_and_go_on(words), "Interrupted.")
+
+
+def _set_up_and_go_on(words: list[str]) -> int:
+    asked = arguments.parse(words)
     scripts = CHECKOUT / "scripts"
     python = str(VENV / "bin" / "python")
     # A list needs the venv only.
     steps = [] if asked.listing and Path(python).exists() else [[str(scripts / "setup")]]
     steps += [[str(scripts / "build-qemu"), name] for name in sorted(asked.flavours())]
     for step in steps:
-        try:
-            # its progress is on standard error; the path that build-qemu prints is of no use here
-            out = subprocess.DEVNULL if len(step) > 1 else None
-            done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, check=False)
-        except KeyboardInterrupt:
-            return 1
+        # its progress is on standard error; the path that build-qemu prints is of no use here
+        out = subprocess.DEVNULL if len(step) > 1 else None
+        done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, check=False)
         if done.returncode != 0:
             print("Set-up did not work (see above), so no test was run.", file=sys.stderr)
             return 1

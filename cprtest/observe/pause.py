@@ -120,8 +120,8 @@ def assert_nothing_lost(
         wrong.append(f"packets {seen['lost_outside_pause']} were lost while the guest ran {tag('resume')}")
     lost = seen["lost"] - seen["lost_from_guest"]
     if lost > 0 and not seen["lost_outside_pause"] and not but_in_the_pause:
-        told = [e.t for e in timeline.events if e.name in ("STOP", "RESUME")]
-        overrun = bool(told) and max(told) - min(told) > _QUEUE * seen["period_ns"]
+        pause = timeline.pause
+        overrun = pause is not None and pause[1] - pause[0] > _QUEUE * seen["period_ns"]
         why = f"which was longer than {_QUEUE} packets, a tap's queue" if overrun else tag("setup", "acquire")
         if not (overrun and but_overrun):
             wrong.append(f"{lost} packets to the guest were lost in the pause {why}")
