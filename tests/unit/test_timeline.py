@@ -77,6 +77,17 @@ def test_failure_shows_as_rollback() -> None:
     assert timeline(failed).order() == ["handover", "acquire", "rollback"]
 
 
+def test_descriptors_sent_to_a_back_end_are_no_handover_where_the_process_stays() -> None:
+    steps = [
+        ("source", "SCM_RIGHTS_SEND", ""),
+        ("source", "migrate_set_state", "completed"),
+        ("source", "cpr_exec", ""),
+        ("target", "cpr_state_load", ""),
+    ]
+    assert timeline(steps).order() == ["complete", "handover", "acquire"]
+    assert timeline(steps[:2]).order() == ["handover", "complete"]
+
+
 def test_event_outside_all_phases_is_kept_without_a_phase() -> None:
     seen = timeline(LATE_STOP)
     assert place(Event(1, "host", "fault", "odd"), seen.phases).phase is None
