@@ -4,6 +4,9 @@
 import sys
 from collections.abc import Callable
 
+LAB_DIED = 125
+"""Exit status of `scripts/lab run` when the lab itself failed, and not the command."""
+
 
 class CprError(Exception):
     """Base of every error this project raises on purpose.

@@ -82,7 +82,8 @@ class Outcome:
         self.meant_to_fail = survivor == "source"
         message = ""
         if self.survivor != survivor:
-            message = f"expected the {survivor} to have the guest, and {self.survivor} has it"
+            has = "have" if self.survivor == "both" else "has"
+            message = f"expected the {survivor} to have the guest, and {self.survivor} {has} it"
         elif self.reported not in reported:
             phase = "complete" if survivor == "target" else "rollback"
             message = f"the {survivor} has the guest, but the source reports {self.reported} {tag(phase)}"

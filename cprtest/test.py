@@ -160,7 +160,8 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         """Add the phase to blame to a failure that names none."""
         if "[phase " not in str(failure):
             found = blame(self.bed.outcomes, getattr(failure, "phase", "resume"))
-            failure.args = (f"{failure} {found}" if found else str(failure),)
+            # In front: Avocado cuts the end off.
+            failure.args = (f"{found} {failure}" if found else str(failure),)
 
     def _build(self) -> tuple[tuple[int, ...], frozenset[str]]:
         build: Features = features(self.bed.qemu.binary)

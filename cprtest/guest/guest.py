@@ -12,6 +12,10 @@ from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
 
 
+class GuestDied(GuestError, AssertionError):
+    """QEMU, or the guest, ended that should have lived: a verdict, and no trouble of the test's."""
+
+
 class Guest:
     """A running guest. `machine` is the QEMU that runs it now, `spec` what it is made of there."""
 
@@ -48,9 +52,13 @@ class Guest:
                 met(seconds, start)
                 return result
             except GuestError as silence:
-                dead = self.dead()
-                if dead or isinstance(silence, Interrupted) or time.monotonic() > deadline:
-                    why = dead or f"no reply within {limit:.0f} s, QEMU is {self.machine.run_state()}"
+                if isinstance(silence, Interrupted):  # the console's other end was closed: by QEMU's end?
+                    self.machine.wait_end(1)
+                if dead := self.dead():
+                    raise GuestDied(f"guest command `{command}`: {dead}") from silence
+                if isinstance(silence, Interrupted) or time.monotonic() > deadline:
+                    waited = f"{time.monotonic() - start:.0f} s"
+                    why = f"no reply within {waited}, QEMU is {self.machine.run_state()}"
                     raise GuestError(f"guest command `{command}`: {why}") from silence
 
     def dead(self) -> str | None:

@@ -137,9 +137,10 @@ def run(jobs: Sequence[Runnable]) -> list[Ended]:
         for process in running:
             _kill(process)
         raise
+    errors: dict[int, str] = {}
     pumps = [
-        threading.Thread(target=_pump, args=(process.stdout, job.directory.name), daemon=True)
-        for process, job in zip(running, jobs, strict=True)
+        threading.Thread(target=_pump, args=(process.stdout, job.directory.name, n, errors), daemon=True)
+        for n, (process, job) in enumerate(zip(running, jobs, strict=True))
         if process.stdout
     ]
     for pump in pumps:
@@ -154,7 +155,10 @@ def run(jobs: Sequence[Runnable]) -> list[Ended]:
     for pump in pumps:
         pump.join(PUMP_LIMIT)
     _settle()
-    return [Ended(job.lane, status, interrupted) for job, status in zip(jobs, statuses, strict=True)]
+    return [
+        Ended(job.lane, status, interrupted, errors.get(index, ""))
+        for index, (job, status) in enumerate(zip(jobs, statuses, strict=True))
+    ]
 
 
 def _start(job: Runnable, shared: bool) -> "subprocess.Popen[bytes]":
@@ -173,11 +177,14 @@ def _start(job: Runnable, shared: bool) -> "subprocess.Popen[bytes]":
         raise CprError(f"Lane {job.lane} cannot be started: {words[0]}: {error.strerror}.") from None
 
 
-def _pump(stream: IO[bytes], name: str) -> None:
-    """Print the lines of a job as they come."""
-    for line in stream:
-        sys.stdout.write(f"{name} | {line.decode(errors='replace')}")
+def _pump(stream: IO[bytes], name: str, number: int, errors: dict[int, str]) -> None:
+    """Print the lines of a job as they come, and note by its `number` the last in which it tells an error."""
+    for raw in stream:
+        line = raw.decode(errors="replace")
+        sys.stdout.write(f"{name} | {line}")
         sys.stdout.flush()
+        if line.startswith("error: "):
+            errors[number] = line.removeprefix("error: ").strip()
 
 
 def _before_exec() -> None:

@@ -11,12 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cprtest import manpage, paths
-from cprtest.errors import CprError, UsageError
+from cprtest.errors import LAB_DIED, CprError, UsageError
 from cprtest.lab.launch import Command, Settings, run, started, writer
-
-LAB_DIED = 125
-"""Exit status when the lab failed, with a message; without one it is the command's own."""
-
 
 _EPILOG = manpage.sections(
     options_of_each="see scripts/lab run --help",

@@ -19,7 +19,7 @@ from cprtest.host.memory import available_mib
 from cprtest.host.processes import MARK
 from cprtest.host.runs import Run
 from cprtest.lab import command, devices, images, kernel
-from cprtest.lab.session import BOOT_LIMIT, FIRST_BOOT_LIMIT, BootHang, LabError, Session, Sink
+from cprtest.lab.session import BOOT_LIMIT, FIRST_BOOT_LIMIT, LabError, NotStarted, Session, Sink
 from cprtest.provision import installed
 
 DISK_MIB = 256
@@ -98,7 +98,7 @@ def run(what: Command, settings: Settings) -> int:
 
     try:
         return attempt(FIRST_BOOT_LIMIT)
-    except BootHang as error:
+    except NotStarted as error:
         print(f"{error} Starting it once more.", file=sys.stderr, flush=True)
         return attempt(BOOT_LIMIT)
 

@@ -43,8 +43,8 @@ class LabError(CprError):
     """The lab could not be started or died. The text names the console's log."""
 
 
-class BootHang(LabError):
-    """The lab did not take the command in time. Nothing of the command has happened."""
+class NotStarted(LabError):
+    """The lab did not take the command: it hung or died before. Nothing of the command has happened."""
 
 
 class Session:
@@ -105,9 +105,11 @@ class Session:
                     else:
                         key.data(data)
                 self._check_time()
-        self._process.wait()
+        ended = self._process.wait()
         if self._status is None:
-            raise LabError(f"The lab died {self._where()}.")
+            how = f"by signal {-ended}" if ended < 0 else f"with status {ended}"
+            died = f"The lab died {self._where()}, virtme-run ended {how}."
+            raise LabError(died) if self._running else NotStarted(died)
         return self._status
 
     def close(self) -> None:
@@ -159,7 +161,7 @@ class Session:
         if self._running:
             raise LabError(f"The lab hung: it gave no sign of life for {ALIVE_LIMIT:.0f} s.")
         waited = time.monotonic() - self._began
-        raise BootHang(f"The lab did not take the command within {waited:.0f} s: it hung {self._where()}.")
+        raise NotStarted(f"The lab did not take the command within {waited:.0f} s: it hung {self._where()}.")
 
     def _where(self) -> str:
         if self._running:

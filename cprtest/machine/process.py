@@ -230,6 +230,12 @@ class Machine:
         arguments = {key.replace("-", "_"): value for key, value in properties.items()}
         self.qmp.command(command, seconds=20, **arguments)
 
+    def wait_end(self, seconds: float) -> Exit | None:
+        """How it ended, if it does within `seconds` (stretched)."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(stretched(seconds))
+        return self.exit()
+
     def quit(self, seconds: float = 10) -> Exit:
         """End QEMU the proper way; kill it if it does not go within `seconds` (stretched)."""
         self.stopping = True

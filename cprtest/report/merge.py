@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cprtest.errors import LAB_DIED
 from cprtest.report.evidence import known_defect, promise_of
 from cprtest.report.model import BAD, STATUSES, Result
 
@@ -21,12 +22,13 @@ _AVOCADO = {"INTERRUPTED": "INTERRUPT"}
 class Ended:
     """How the job of a lane ended. status: its exit status, None if nobody was there to see it.
 
-    interrupted: by the user.
+    interrupted: by the user. error: what it said of itself, where its output passed through us.
     """
 
     lane: str
     status: int | None
     interrupted: bool
+    error: str = ""
 
     def __str__(self) -> str:
         if self.status is None:
@@ -117,6 +119,8 @@ def problems(ended: Ended, results: list[Result]) -> list[str]:
     """What a lane's exit status says that its tests do not."""
     if ended.interrupted:
         return [f"Lane {ended.lane} was interrupted by the user."]
+    if ended.status == LAB_DIED:
+        return [f"A lab could not be started, or died. {ended.error or 'What it said is above.'}"]
     if ended.status != 0 and not any(result.status in BAD for result in results):
         return [f"No test failed in lane {ended.lane}, but {ended}."]
     return []

@@ -146,7 +146,7 @@ def find_phases(events: Sequence[Event]) -> dict[str, Span]:
     """
     outside = {rule.phase: rule for rule in SEEN_OUTSIDE}
     if any(event.name == "cpr_exec" for event in events):
-        # Descriptors stay where they are. Those that are sent go to somebody else, as to a vhost-user back end.
+        # Descriptors stay where they are. Those that are sent go to others, as to a vhost-user back end.
         del outside["handover"]
     found: dict[str, Span] = {}
     for rule in RULES:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cprtest.lab import command, session
-from cprtest.lab.session import BootHang, LabError, Session
+from cprtest.lab.session import LabError, NotStarted, Session
 
 
 def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, stdin: bool = False) -> Session:
@@ -60,12 +60,12 @@ def test_death_is_not_a_status_and_names_the_stage(tmp_path: Path, monkeypatch: 
 def test_hang_before_the_command_is_told_from_one_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BootHang, match=r"did not take the command .* before its init was up"):
+    with pytest.raises(NotStarted, match=r"did not take the command .* before its init was up"):
         finish(begin(tmp_path, monkeypatch, "sleep 60"), boot_limit=0.3)
     monkeypatch.setattr(session, "ALIVE_LIMIT", 0.3)
     with pytest.raises(LabError, match="no sign of life") as seen:
         finish(begin(tmp_path, monkeypatch, "say stage command; sleep 60"))
-    assert not isinstance(seen.value, BootHang)
+    assert not isinstance(seen.value, NotStarted)
 
 
 def test_signs_of_life_keep_it_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,8 @@ def test_a_lane_that_failed_without_a_failing_test_is_a_problem() -> None:
     assert "No test failed" in merge.problems(Ended("here", 4, False), passed)[0]
     assert merge.problems(Ended("here", 1, False), [result("FAIL")]) == []
     assert "interrupted" in merge.problems(Ended("here", 0, True), passed)[0]
+    died = Ended("lab", 125, False, "The lab died before its init was up.")
+    assert "died before its init" in merge.problems(died, [result("INTERRUPT")])[0]
 
 
 @pytest.mark.parametrize(
