@@ -197,9 +197,13 @@ class Transfer:
         return self._made_before
 
     def _reported(self) -> str:
-        """The last migration status that the source announced."""
+        """The migration status that the source announced last; an end stays one.
+
+        Two threads of QEMU may announce in another order than that in which they set the state (D-017).
+        """
         statuses = [e.data["status"] for e in self.source.qmp.events[self._since :] if e.name == "MIGRATION"]
-        return statuses[-1] if statuses else "none"
+        ends = [status for status in statuses if status in _ENDED]
+        return (ends or statuses or ["none"])[-1]
 
     def _ended(self) -> bool:
         return self._reported() in _ENDED or self.source.exit() is not None
