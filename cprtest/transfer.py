@@ -201,7 +201,8 @@ class Transfer:
 
         Two threads of QEMU may announce in another order than that in which they set the state (D-017).
         """
-        statuses = [e.data["status"] for e in self.source.qmp.events[self._since :] if e.name == "MIGRATION"]
+        events = self.source.qmp.events[self._since :]
+        statuses = [str(e.data["status"]) for e in events if e.name == "MIGRATION"]
         ends = [status for status in statuses if status in _ENDED]
         return (ends or statuses or ["none"])[-1]
 
