@@ -26,7 +26,7 @@ _KINDS = ("socket:", "pipe:", "anon_inode:", "/memfd:", "/dev/")
 
 
 class Proc(Observer):
-    """Samples of both sides: at the beginning and end of a transfer, and at every QMP event of either.
+    """Samples of both sides: at the beginning and end of a transfer, and at QMP events of either.
 
     An event SAMPLE a side, data: at (the occasion), end (ns), descriptors, workers, locks, memory (KiB),
     threads. Its phase is the one it fell into. Costs CPU time while the guest is paused, so it is not on by
@@ -43,7 +43,7 @@ class Proc(Observer):
         self._machines = (source, target)
         self._take("begin")
         for machine in self._machines:
-            machine.qmp.on_event = lambda event: self._occasions.put(f"{event.actor} {event.name}")
+            machine.qmp.on_event = self._heard
         self._thread = threading.Thread(target=self._follow, name="proc")
         self._thread.start()
 
@@ -59,9 +59,20 @@ class Proc(Observer):
     def close(self) -> None:
         self._stop()
 
+    def _heard(self, event: Event) -> None:
+        if event.name != "MIGRATION_PASS":  # no phase begins or ends with it
+            self._occasions.put(f"{event.actor} {event.name}")
+
     def _follow(self) -> None:
-        while (occasion := self._occasions.get()) is not None:
-            self._take(occasion)
+        """One look for all that has been heard since the last: a look costs the pause that it is in."""
+        ended = False
+        while not ended:
+            heard = [self._occasions.get()]
+            while not self._occasions.empty():
+                heard.append(self._occasions.get())
+            ended = None in heard
+            if occasions := [occasion for occasion in heard if occasion]:
+                self._take(" and ".join(occasions))
 
     def _stop(self) -> None:
         for machine in self._machines:
