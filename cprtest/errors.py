@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Errors that a person reads: what happened, and what to do about it. Standard library only."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -35,10 +36,12 @@ class NotInstalled(CprError):
 def exit_status(action: Callable[[], int], stopped: str) -> int:
     """The exit status of a command whose body is `action`; an error is one sentence on standard error.
 
-    stopped: what it says after Ctrl-C.
+    stopped: what it says after Ctrl-C. 141: nobody reads the output any more.
     """
     try:
-        return action()
+        status = action()
+        sys.stdout.flush()
+        return status
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -48,3 +51,6 @@ def exit_status(action: Callable[[], int], stopped: str) -> int:
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `... --list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

@@ -72,7 +72,7 @@ def _run(plan: Plan, root: Path) -> int:
         started=started.isoformat(timespec="seconds"),
         duration=0.0,
         host=about.host(),
-        versions={**about.versions(), **_chosen(asked)},
+        versions={**_chosen(asked), **about.versions()},
         lanes=(),
         tests=tuple(_merged(plan.names, progress)),
         finished=False,
@@ -149,7 +149,8 @@ def _run_lane(jobs: list[lane.Job], expected: list[list[str]], root: Path, progr
 
 def _list(results: Results) -> None:
     """Print what a reader of the log has to know besides the counts."""
-    print()
+    tested = [f"{name}: {version}" for name, version in results.versions.items() if name.startswith("QEMU ")]
+    print(f"\n{'; '.join(tested)}")
     for test in results.tests:
         if test.status != "PASS":
             defect = f"{test.defect}: " if test.defect else ""
@@ -170,9 +171,10 @@ def _merged(names: list[str], progress: Progress) -> list[Result]:
 
 
 def _chosen(asked: arguments.Arguments) -> dict[str, str]:
-    """The user's own QEMU binaries, as versions."""
+    """The QEMUs of this run, as versions."""
     given = {"QEMU under test": asked.qemu, "QEMU of the target": asked.target_qemu}
-    return {name: f"{qemu.version} ({qemu.word})" for name, qemu in given.items() if qemu}
+    ours = {} if asked.qemu else {"QEMU under test": "reference (the default)"}
+    return ours | {name: f"{qemu.version} ({qemu.word})" for name, qemu in given.items() if qemu}
 
 
 def _results_directory(asked: Path | None) -> Path:

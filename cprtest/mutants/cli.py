@@ -106,9 +106,11 @@ def _judge(
 
 
 def _list(mutants: list[Mutant]) -> None:
+    width = max(len(mutant.name) for mutant in mutants)
     for mutant in mutants:
-        corpus = f" ({mutant.corpus})" if mutant.corpus else ""
-        print(f"{mutant.name}: {mutant.phase}: {mutant.summary} Seen: {mutant.seen}{corpus}")
+        about = ", ".join(filter(None, [*mutant.needs, mutant.corpus]))
+        print(f"{mutant.name:{width}}  {mutant.lane:4}  {mutant.summary} [{about}]")
+        print(f"{'':{width}}        seen: {mutant.seen}")
 
 
 if __name__ == "__main__":
