@@ -197,8 +197,8 @@ class Disk:
 
     @property
     def guest_name(self) -> str:
-        """What the guest calls the first disk of its kind."""
-        return "/dev/sda" if self.bus == "virtio-scsi" else "/dev/vda"
+        """What the guest calls it, if its disks are all on one bus, with indexes from 0 on."""
+        return f"/dev/{'sd' if self.bus == 'virtio-scsi' else 'vd'}{'abcdefgh'[self.index]}"
 
     def backend(self) -> list[str]:
         # native needs O_DIRECT.

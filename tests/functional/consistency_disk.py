@@ -4,6 +4,7 @@
 from cprtest.faults.target import MainRefused
 from cprtest.needs import needs
 from cprtest.test import CprTest
+from cprtest.timeline.timeline import tag
 from cprtest.workloads.journal import DiskJournal
 
 
@@ -39,6 +40,18 @@ class DiskConsistency(Journaled):
     def test_qcow2(self):
         """A qcow2 image that grows meanwhile holds every acknowledged record, and is consistent itself."""
         self.journal_crosses(self.disk(format="qcow2"))
+
+    def test_two_disks(self):
+        """Each of two disks is what it was, and not the other, as the guest reads them on the target."""
+        disks = [self.disk(), self.disk(index=1)]
+        guest = self.boot(disk=disks)
+        for disk in disks:
+            guest.run(f"echo {disk.id} | dd of={disk.guest_name} bs=512 conv=sync,fsync 2>/dev/null")
+        self.transfer(guest).assert_completed()
+        guest.run("echo 3 >/proc/sys/vm/drop_caches")
+        for disk in disks:
+            held = guest.run(f"head -n 1 {disk.guest_name}").strip()
+            self.assertEqual(held, disk.id, f"{disk.guest_name} {tag('acquire')}")
 
     def test_virtio_scsi(self):
         """The same on virtio-scsi."""
