@@ -203,7 +203,8 @@ class Transfer:
         """
         events = self.source.qmp.events[self._since :]
         statuses = [str(e.data["status"]) for e in events if e.name == "MIGRATION"]
-        ends = [status for status in statuses if status in _ENDED]
+        begun = max((n for n, status in enumerate(statuses) if status == "setup"), default=0)
+        ends = [status for status in statuses[begun:] if status in _ENDED]
         return (ends or statuses or ["none"])[-1]
 
     def _ended(self) -> bool:
