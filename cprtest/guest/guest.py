@@ -24,6 +24,7 @@ class Guest:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.spec = machine.spec
+        self.directory = machine.log.parent  # of the evidence; that of later QEMUs lies below it
         self._shell = ConsoleShell(machine.shell_socket)
 
     def run(self, command: str, seconds: float = 10) -> str:

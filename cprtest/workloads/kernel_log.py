@@ -28,7 +28,7 @@ class KernelLog:
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
         self._before = len(guest.run("dmesg").splitlines())
-        self._directory = guest.machine.history.parent
+        self._directory = guest.directory
         logs = self._directory.rglob("console.log")
         self._seen = {log: len(log.read_text(errors="replace").splitlines()) for log in logs}
 
