@@ -69,12 +69,14 @@ class Network:
 
         They are ours until the next QEMU needs its own, or this is closed. Root only.
         """
-        for descriptor in self._made[name]:
-            os.close(descriptor)
-        taps = [self.namespace.inside(lambda: open_queue(name, queues)) for _ in range(queues)]
-        servers = [os.open("/dev/vhost-net", os.O_RDWR) for _ in range(queues if vhost else 0)]
-        self._made[name] = [*taps, *servers]
-        return taps, servers
+        ours = self._made[name]
+        while ours:
+            os.close(ours.pop())
+        for _ in range(queues):
+            ours.append(self.namespace.inside(lambda: open_queue(name, queues)))
+        for _ in range(queues if vhost else 0):
+            ours.append(os.open("/dev/vhost-net", os.O_RDWR))
+        return ours[:queues], ours[queues:]
 
     def macvtap(self, name: str, mac: str, queues: int, address: str) -> list[int]:
         """Make a macvtap on one end of a cable (veth); a descriptor for each of its queues, ours to the end.

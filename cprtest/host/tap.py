@@ -13,34 +13,19 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from cprtest.host import procfs
 from cprtest.host.network import Network
 from cprtest.host.programs import program
+from cprtest.host.tap_open import IFREQ
 
 _PIDFD_GETFD = 438  # the same number on every architecture
 _TUNGETIFF, _TUNGETVNETHDRSZ, _TUNGETSNDBUF = 0x800454D2, 0x800454D7, 0x800454D3  # linux/if_tun.h
 _SIOCGIFFLAGS, _SIOCETHTOOL = 0x8913, 0x8946  # linux/sockios.h
 _ETHTOOL_GFEATURES = 0x3A  # linux/ethtool.h
-_IFREQ = struct.Struct("16sH22x")
 _FEATURE_BLOCKS = 4
 DETACHED = 0x0400  # IFF_DETACH_QUEUE of linux/if_tun.h
-
-
-class DownScript:
-    """A program for `Tap.down_script` that notes which QEMUs ran it. Lies in `directory`."""
-
-    def __init__(self, directory: Path) -> None:
-        self.program = directory / "down-script"
-        self._notes = directory / "down-script.notes"
-        self.program.write_text(f'#!/bin/sh\necho "$PPID" >>"{self._notes}"\n')
-        self.program.chmod(0o755)
-
-    def ran_by(self) -> list[int]:
-        """Process ids of the QEMUs that ran it, in order."""
-        return [int(pid) for pid in self._notes.read_text().split()] if self._notes.exists() else []
 
 
 def queues(pid: int) -> list[dict[str, Any]]:
@@ -60,7 +45,7 @@ def interface(network: Network, name: str) -> dict[str, Any]:
     """Flags (IFF_UP ...) and active features (offloads, as words of bits) of an interface. Raises OSError."""
     with network.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         (flags,) = struct.unpack_from(
-            "H", fcntl.ioctl(control, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0)), 16
+            "H", fcntl.ioctl(control, _SIOCGIFFLAGS, IFREQ.pack(name.encode(), 0)), 16
         )
         # struct ethtool_gfeatures: command, number of blocks; each: available, requested, active, fixed.
         answer = ctypes.create_string_buffer(8 + 16 * _FEATURE_BLOCKS)
@@ -79,7 +64,7 @@ def packets_read(network: Network, name: str) -> int:
 
 def _interface(descriptor: int) -> dict[str, Any]:
     try:
-        name, flags = _IFREQ.unpack(fcntl.ioctl(descriptor, _TUNGETIFF, bytes(_IFREQ.size)))
+        name, flags = IFREQ.unpack(fcntl.ioctl(descriptor, _TUNGETIFF, bytes(IFREQ.size)))
     except OSError:  # EBADFD: it is attached to no interface, or that was deleted
         return {"interface": None}
     header, buffer = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Opening taps in QEMU's place: as descriptors that it inherits, or by a program that it asks for one."""
+"""Opening taps in QEMU's place, and the programs that QEMU runs when it opens a tap or gives it up."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 _TUNSETIFF = 0x400454CA  # linux/if_tun.h, as the flags
 _IFF_TAP, _IFF_NO_PI, _IFF_MULTI_QUEUE, _IFF_VNET_HDR = 0x2, 0x1000, 0x100, 0x4000
-_IFREQ = struct.Struct("16sH22x")
+IFREQ = struct.Struct("16sH22x")  # struct ifreq of linux/if.h: name and flags
 
 
 def open_queue(name: str, queues: int) -> int:
@@ -20,30 +20,43 @@ def open_queue(name: str, queues: int) -> int:
     descriptor = os.open("/dev/net/tun", os.O_RDWR)
     try:
         flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR | (_IFF_MULTI_QUEUE if queues > 1 else 0)
-        fcntl.ioctl(descriptor, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
+        fcntl.ioctl(descriptor, _TUNSETIFF, IFREQ.pack(name.encode(), flags))
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-class BridgeHelper:
+class _Noting:
+    """A program in `directory` that notes which QEMUs ran it. text: what it is, {notes} being where."""
+
+    def __init__(self, directory: Path, name: str, text: str) -> None:
+        self.program = directory / name
+        self._notes = directory / f"{name}.notes"
+        self.program.write_text(text.format(python=sys.executable, notes=self._notes))
+        self.program.chmod(0o755)
+
+    def ran_by(self) -> list[int]:
+        """Process ids of the QEMUs that ran it, in order."""
+        return [int(pid) for pid in self._notes.read_text().split()] if self._notes.exists() else []
+
+
+class DownScript(_Noting):
+    """A program for `Tap.down_script`, which does nothing else."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, "down-script", '#!/bin/sh\necho "$PPID" >>"{notes}"\n')
+
+
+class BridgeHelper(_Noting):
     """A program for `-netdev tap,helper=`: makes a tap, and hands it to the QEMU that asked.
 
     It does what qemu-bridge-helper does (qemu-bridge-helper.c), whose list of permitted bridges is a file of
-    the host: a tap of the next free name, a port of the bridge, gone when nobody has it open any more. Notes
-    which QEMUs asked. Lies in `directory`.
+    the host: a tap of the next free name, a port of the bridge, gone when nobody has it open any more.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.program = directory / "bridge-helper"
-        self._notes = directory / "bridge-helper.notes"
-        self.program.write_text(_HELPER.format(python=sys.executable, notes=str(self._notes)))
-        self.program.chmod(0o755)
-
-    def asked_by(self) -> list[int]:
-        """Process ids of the QEMUs that asked it for a tap, in order."""
-        return [int(pid) for pid in self._notes.read_text().split()] if self._notes.exists() else []
+        super().__init__(directory, "bridge-helper", _HELPER)
 
 
 # QEMU says --br=NAME, --fd=NUMBER of a socket, and --use-vnet.
@@ -58,7 +71,7 @@ control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 add = struct.pack("16si20x", said["br"].encode(), socket.if_nametoindex(name.rstrip(b"\\0").decode()))
 fcntl.ioctl(control, 0x89A2, add)  # SIOCBRADDIF
 fcntl.ioctl(control, 0x8914, struct.pack("16sH22x", name, 0x1043))  # SIOCSIFFLAGS: up, running, multicast
-with open({{notes!r}}, "a") as notes:
+with open("{{notes}}", "a") as notes:
     notes.write(f"{{{{os.getppid()}}}}\\n")
 socket.send_fds(socket.socket(fileno=int(said["fd"])), [b"t"], [tap])
 """

@@ -37,7 +37,7 @@ class OpenedTap(Tap):
     def _opened(self) -> dict[str, Any]:
         several = "s" if len(self.fds) > 1 else ""
         named = {f"fd{several}": self.fds, f"vhostfd{several}": self.vhostfds}
-        return {option: ":".join(map(str, numbers)) for option, numbers in named.items() if numbers}
+        return {name: ":".join(map(str, numbers)) for name, numbers in named.items() if numbers}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,10 +67,12 @@ def _excused(
     """
     if pause is None:
         return set()
-    waiting = {p.number for p in sent if p.number > pause.last.data["number"] and p.t < pause.end}
+    unanswered = [p for p in sent if p.number > pause.last.data["number"]]
+    waiting = {p.number for p in unanswered if p.t < pause.end}
+    if not waiting & lost:
+        return waiting
     worked_off = max((p.t for p in answers if p.number in waiting), default=pause.end)
-    until = max(pause.end, worked_off) if waiting & lost else pause.end
-    return {p.number for p in sent if p.number > pause.last.data["number"] and p.t < until}
+    return {p.number for p in unanswered if p.t < max(pause.end, worked_off)}
 
 
 def overtaken(numbers: Iterable[int]) -> int:

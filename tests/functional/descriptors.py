@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from cprtest.host import tap
+from cprtest.host.tap_open import DownScript
 from cprtest.limits import wait_until
 from cprtest.machine.tap_settings import settings
 from cprtest.needs import needs
@@ -45,7 +46,7 @@ class Descriptors(CprTest):
     @needs("qemu:tap-cpr")
     def test_down_script(self):
         """The QEMU that has the guest last gives the tap up and runs its down script, the source does not."""
-        script = tap.DownScript(Path(self.workdir))
+        script = DownScript(Path(self.workdir))
         guest = self.boot(net=Tap(vhost=False, down_script=script.program))
         self.transfer(guest).assert_completed()
         self.assertEqual(script.ran_by(), [], f"QEMUs that gave up the tap in use {tag('complete')}")

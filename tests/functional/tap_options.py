@@ -77,8 +77,8 @@ class TapOptions(CprTest):
     def is_asked_once(self, *, vhost: bool):
         helper = BridgeHelper(Path(self.workdir))
         self.goes_on(HelpedTap(vhost=vhost, helper=helper.program))
-        self.assertNotIn(self.bed.machines[-1].pid, helper.asked_by(), tag("acquire"))
-        self.assertIn(self.bed.transfers[0].source.pid, helper.asked_by())
+        self.assertNotIn(self.bed.machines[-1].pid, helper.ran_by(), tag("acquire"))
+        self.assertIn(self.bed.transfers[0].source.pid, helper.ran_by())
 
     def stays_off(self, net: Tap):
         guest = self.boot(net=net)
