@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Passthrough devices go on working on the target: DMA, interrupts and device memory."""
 
+from cprtest.faults.target import ExecFails
 from cprtest.host.vfio import msix_vectors
 from cprtest.limits import wait_until
 from cprtest.machine.vhost import assert_in_use
@@ -73,6 +74,25 @@ class Vfio(PassthroughTest):
         guest = self.boot(passthrough=roles)
         devices = self.exercisers(guest)
         self.transfer(guest).assert_completed()
+        for device in devices:
+            device.exercise()
+
+
+@needs("qemu:vfio-cpr", "qemu:cpr-exec")
+class VfioByExec(PassthroughTest):
+    """
+    :avocado: tags=full
+    """
+
+    @needs("kvm", "vfio:igb-vf", "netns")
+    def test_execve_fails(self):
+        """The source goes on with a passthrough device when there is no program to become (D-018)."""
+        guest = self.boot(passthrough=["igb-vf"])
+        devices = self.exercisers(guest)
+        self.transfer(guest, mode="cpr-exec", fault=ExecFails()).assert_rolled_back()
+        for device in devices:
+            device.exercise()
+        self.transfer(guest, mode="cpr-exec").assert_completed()
         for device in devices:
             device.exercise()
 
