@@ -220,7 +220,8 @@ static int is_asked(uint32_t command)
     return 0;
 }
 
-static void look(const struct seccomp_notif *call, struct record *r)
+/* m: of a sendmsg, as is_plain() read it. */
+static void look(struct record *r, const struct msghdr *m)
 {
     char path[64];
     snprintf(path, sizeof(path), "/proc/%u/fd/%d", r->tid, r->fd);
@@ -231,18 +232,16 @@ static void look(const struct seccomp_notif *call, struct record *r)
         r->size = r->argument < 4096 ? 0 : peek(r->tid, r->argument, r->memory, 64);
         return;
     }
-    struct msghdr m;
     r->file = -1;
-    if (peek(r->tid, call->data.args[1], &m, sizeof(m)) == sizeof(m))
-        r->size = peek(r->tid, (uint64_t)m.msg_control, r->memory,
-                       m.msg_controllen < sizeof(r->memory) ? m.msg_controllen : sizeof(r->memory));
+    if (m->msg_controllen)
+        r->size = peek(r->tid, (uint64_t)m->msg_control, r->memory,
+                       m->msg_controllen < sizeof(r->memory) ? m->msg_controllen : sizeof(r->memory));
 }
 
 /* Most of a monitor's messages carry no descriptors. If the memory cannot be read, it may be one that does. */
-static int is_plain(const struct seccomp_notif *call)
+static int is_plain(const struct seccomp_notif *call, struct msghdr *m)
 {
-    struct msghdr m;
-    return peek(call->pid, call->data.args[1], &m, sizeof(m)) == sizeof(m) && !m.msg_controllen;
+    return peek(call->pid, call->data.args[1], m, sizeof(*m)) == sizeof(*m) && !m->msg_controllen;
 }
 
 static void notified(int control, struct client *client)
@@ -258,7 +257,8 @@ static void notified(int control, struct client *client)
         reply(client, call.id, ANSWER, 0);
         return;
     }
-    if (call.data.nr == SYS_sendmsg && is_plain(&call)) {
+    struct msghdr m = {0};
+    if (call.data.nr == SYS_sendmsg && is_plain(&call, &m)) {
         reply(client, call.id, CONTINUE, 0);
         return;
     }
@@ -274,7 +274,7 @@ static void notified(int control, struct client *client)
     r->fd = call.data.args[0];
     r->argument = call.data.args[2];
     r->err = client->err;
-    look(&call, r);
+    look(r, &m);
     int asked = is_asked(r->command);
     __atomic_store_n(&header->count, index + 1, __ATOMIC_RELEASE);
     if (asked) {
