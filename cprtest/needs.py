@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cprtest.errors import CprError, NotInstalled, UsageError
-from cprtest.paths import lane
+from cprtest.paths import or_in_lab
 
 _T = TypeVar("_T")
 _ATTRIBUTE = "cprtest_needs"
@@ -63,17 +63,12 @@ def _check_of(name: str) -> _Check:
     return check
 
 
-def _in_lab_or(otherwise: str) -> str:
-    """How to get what is missing; inside the lab there is no point in recommending the lab."""
-    return f"{otherwise}." if lane() == "lab" else f"{otherwise}, or run in the lab (scripts/run --lane lab)."
-
-
 def _device(path: str, how: str) -> _Check:
     def check(_about: str, _qemu: Path | None) -> str | None:
         if not Path(path).exists():
-            return f"{path} is missing. {_in_lab_or(how)}"
+            return f"{path} is missing. {or_in_lab(how)}"
         if not os.access(path, os.R_OK | os.W_OK):
-            return f"{path} may not be opened by this user. {_in_lab_or(f'Ask for access to {path}')}"
+            return f"{path} may not be opened by this user. {or_in_lab(f'Ask for access to {path}')}"
         return None
 
     return check
@@ -92,7 +87,7 @@ def _kvm(_about: str, qemu: Path | None) -> str | None:
 
 
 def _root(_about: str, _qemu: Path | None) -> str | None:
-    return None if os.geteuid() == 0 else _in_lab_or("This user is not root. Run as root")
+    return None if os.geteuid() == 0 else or_in_lab("This user is not root. Run as root")
 
 
 def _userns(_about: str, _qemu: Path | None) -> str | None:
@@ -103,7 +98,7 @@ def _userns(_about: str, _qemu: Path | None) -> str | None:
     if tried.returncode == 0:
         return None
     switches = "user.max_user_namespaces, kernel.unprivileged_userns_clone"
-    return f"{tried.stderr.strip()}. {_in_lab_or(f'Allow user namespaces (sysctl {switches})')}"
+    return f"{tried.stderr.strip()}. {or_in_lab(f'Allow user namespaces (sysctl {switches})')}"
 
 
 def _netns(_about: str, _qemu: Path | None) -> str | None:
@@ -123,7 +118,7 @@ def _vlan(_about: str, _qemu: Path | None) -> str | None:
         with Network() as network:
             network.vlan("lo", 1, "127.1.0.1/24")
     except CprError:
-        return f"No VLAN interface can be made here. {_in_lab_or('Load the module: modprobe 8021q')}"
+        return f"No VLAN interface can be made here. {or_in_lab('Load the module: modprobe 8021q')}"
     return None
 
 
@@ -138,7 +133,7 @@ def _hugepages(mib: str, _qemu: Path | None) -> str | None:
     free = int(pool.read_text()) if pool.exists() else 0
     wanted = (int(mib) + 1) // 2 if mib else 1
     if free < wanted:
-        how = _in_lab_or("Reserve some: sysctl vm.nr_hugepages=512")
+        how = or_in_lab("Reserve some: sysctl vm.nr_hugepages=512")
         return f"There are {free or 'no'} free 2 MiB pages, {wanted} are needed. {how}"
     return None
 
@@ -183,7 +178,7 @@ def _macvtap(_about: str, _qemu: Path | None) -> str | None:
         with Network() as network:
             network.macvtap("macvtap0", "52:54:00:63:70:00", 1, "10.99.0.1/24")
     except (CprError, OSError) as error:
-        how = _in_lab_or("Load it: modprobe macvtap")
+        how = or_in_lab("Load it: modprobe macvtap")
         return f"A macvtap cannot be made here: {str(error).rstrip('.')}. {how}"
     return None
 
@@ -214,14 +209,14 @@ def _tracer(_about: str, _qemu: Path | None) -> str | None:
     from cprtest.host import tracing  # noqa: PLC0415
 
     reason = tracing.unusable()
-    return _in_lab_or(reason.rstrip(".")) if reason else None
+    return or_in_lab(reason.rstrip(".")) if reason else None
 
 
 def _vfio(_about: str, _qemu: Path | None) -> str | None:
     groups = Path("/sys/kernel/iommu_groups")
     if not groups.is_dir() or not any(groups.iterdir()):
         how = "Switch the IOMMU on (firmware set-up, and intel_iommu=on on the kernel command line)"
-        return f"There are no IOMMU groups. {_in_lab_or(how)}"
+        return f"There are no IOMMU groups. {or_in_lab(how)}"
     return _device("/dev/vfio/vfio", "Load it: modprobe vfio-pci")("", None)
 
 
@@ -241,7 +236,7 @@ def _vfio_role(role: str, qemu: Path | None) -> str | None:
         roles = {device.role for device in devices}
         listed = f"lists {', '.join(sorted(roles))}" if roles else f"is missing ({VARIABLE} names it)"
         how = f'Give a device with the role or address "{role}" to the tests there'
-        return f"The host file {listed}. {_in_lab_or(how)}"
+        return f"The host file {listed}. {or_in_lab(how)}"
     return _vfio("", qemu)
 
 
@@ -251,7 +246,7 @@ def _module(name: str, _qemu: Path | None) -> str | None:
     try:
         running, built = os.uname().release, installed.kernel().release
         if running != built:
-            return _in_lab_or(f"{name} is built for kernel {built}, this one is {running}. Boot that one")
+            return or_in_lab(f"{name} is built for kernel {built}, this one is {running}. Boot that one")
         installed.module(name)
     except NotInstalled as error:
         return str(error)

@@ -25,3 +25,19 @@ def cache_dir() -> Path:
 def lane() -> str:
     """The lane this process runs in: "here" (the host as it is) or "lab" (see cprtest.lab)."""
     return os.environ.get("CPRTEST_LANE", "here")
+
+
+def or_in_lab(how: str) -> str:
+    """A sentence: `how` to get here what is missing, or that the lab has it.
+
+    Where the lab's turn comes anyway (lane auto) nobody has to do anything.
+    """
+    if lane() == "lab":
+        return f"{how}."
+    if os.environ.get(LAB_FOLLOWS):
+        return "The lab has it; there it runs next."
+    return f"{how}, or run in the lab (scripts/run --lane lab)."
+
+
+LAB_FOLLOWS = "CPRTEST_LAB_FOLLOWS"
+"""Set in the environment of a job here whose cancelled tests run in the lab afterwards."""

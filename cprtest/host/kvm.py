@@ -15,7 +15,7 @@ from pathlib import Path
 from cprtest.errors import CprError
 from cprtest.host.answers import remembered
 from cprtest.host.journal import boot_id
-from cprtest.paths import lane
+from cprtest.paths import lane, or_in_lab
 
 
 class _NotProven(CprError):
@@ -26,6 +26,8 @@ DEVICE = Path("/dev/kvm")
 _LIMIT = {"here": 30.0, "lab": 240.0}
 """Seconds for the boot: under 2 s on bare metal, 10 s until a paravirtual-only KVM gives up, 12 to 55 s
 with KVM nested in an emulated lab, depending on what else runs."""
+
+_ELSEWHERE = "Run on another host"
 
 # Quiet: a character on the console is several exits, each some 0.2 ms when nested in an emulated lab.
 _ARGUMENTS = "console=ttyS0 panic=-1 quiet"
@@ -41,9 +43,10 @@ def unusable(qemu: Path | None, kernel: Path | None = None) -> str | None:
     `kernel`: the one that scripts/setup installed by default.
     """
     if not DEVICE.exists():
-        return f"{DEVICE} is missing. Load it (modprobe kvm_amd or kvm_intel), or {_elsewhere()}"
+        return f"{DEVICE} is missing. {or_in_lab('Load it (modprobe kvm_amd or kvm_intel)')}"
     if not os.access(DEVICE, os.R_OK | os.W_OK):
-        return f"{DEVICE} may not be opened by this user. Add the user to the group kvm, or {_elsewhere()}"
+        how = "Add the user to the group kvm"
+        return f"{DEVICE} may not be opened by this user. {or_in_lab(how)}"
     try:
         qemu, kernel = _installed(qemu, kernel)
     except CprError as error:
@@ -53,15 +56,11 @@ def unusable(qemu: Path | None, kernel: Path | None = None) -> str | None:
     binary = (os.path.realpath(qemu), status.st_size, status.st_mtime_ns)
     key = (where, os.uname().release, _cpu_model(), binary, str(kernel))
     try:
-        answer = remembered("kvm", key, lambda: {"reason": _probe(qemu, kernel)})
+        answer = remembered("kvm-boots", key, lambda: {"reason": _probe(qemu, kernel)})
     except _NotProven as error:
-        return f"Not proven. {error}"
+        return f"Not proven. {error}. {or_in_lab(_ELSEWHERE)}"
     reason: str | None = answer["reason"]
-    return reason
-
-
-def _elsewhere() -> str:
-    return "run on another host." if lane() == "lab" else "run in the lab (scripts/run --lane lab)."
+    return f"{reason}. {or_in_lab(_ELSEWHERE)}" if reason else None
 
 
 def _installed(qemu: Path | None, kernel: Path | None) -> tuple[Path, Path]:
@@ -86,7 +85,7 @@ def _probe(qemu: Path, kernel: Path) -> str | None:
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
     except OSError as error:
-        raise _NotProven(f"{qemu} cannot be started: {error.strerror}.") from error
+        raise _NotProven(f"{qemu} cannot be started: {error.strerror}") from error
     with process:
         try:
             return _judge(process, _LIMIT[lane()])
@@ -110,13 +109,11 @@ def _judge(process: subprocess.Popen[bytes], limit: float) -> str | None:
                 return None
             broken = next((sign for sign in _BROKEN if sign in said), None)
             if broken:
-                return f"KVM cannot run a stock kernel here ({_line_with(broken, said)}); {_elsewhere()}"
+                return f"KVM cannot run a stock kernel here ({_line_with(broken, said)})"
             if not chunk:
                 raise _NotProven(f"QEMU ended when it was started with KVM: {_line_with(b'', said)}")
     # A busy machine may be all there is to it.
-    raise _NotProven(
-        f"A stock kernel did not boot with KVM within {limit:g} s ({_line_with(b'', said)}); {_elsewhere()}"
-    )
+    raise _NotProven(f"A stock kernel did not boot with KVM within {limit:g} s ({_line_with(b'', said)})")
 
 
 def _line_with(sign: bytes, said: bytes) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from cprtest.errors import CprError
+from cprtest.paths import or_in_lab
 
 _T = TypeVar("_T")
 
@@ -162,8 +163,10 @@ def _start_holder() -> subprocess.Popen[bytes]:
         return holder
     with holder:
         said = holder.stderr.read().decode(errors="replace").strip()
+    how = (
+        "Run as root, or allow user namespaces (sysctl user.max_user_namespaces, "
+        "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
+    )
     raise CprError(
-        f"No network namespace can be made here: {said or os.strerror(errno.EPERM)}. Run as root, or allow "
-        "user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
-        "kernel.apparmor_restrict_unprivileged_userns), or run in the lab (scripts/run --lane lab)."
+        f"No network namespace can be made here: {said or os.strerror(errno.EPERM)}. {or_in_lab(how)}"
     )

@@ -111,6 +111,8 @@ def _run_lanes(plan: Plan, root: Path, progress: Progress) -> None:
     asked = plan.asked
     if asked.lane != "lab":
         tags = suites.tags_of(asked.suite)
+        if asked.lane == "auto":
+            os.environ[paths.LAB_FOLLOWS] = "1"
         _run_lane([plan.job("here", [suites.TESTS], tags, plan.names, root)], [plan.names], root, progress)
     if asked.lane == "here" or progress.interrupted:
         return

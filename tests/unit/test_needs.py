@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cprtest import needs
+from cprtest import needs, paths
 from cprtest.errors import CprError
 from cprtest.host import hostfile
 from cprtest.paths import CHECKOUT
@@ -105,3 +105,13 @@ def test_import_is_cheap() -> None:
 
 def test_root_is_judged_by_the_effective_user() -> None:
     assert bool(needs.unmet(["root"])) == (os.geteuid() != 0)
+
+
+def test_what_is_missing_is_said_for_the_lane(monkeypatch):
+    monkeypatch.delenv("CPRTEST_LANE", raising=False)
+    monkeypatch.delenv(paths.LAB_FOLLOWS, raising=False)
+    assert paths.or_in_lab("Load it") == "Load it, or run in the lab (scripts/run --lane lab)."
+    monkeypatch.setenv(paths.LAB_FOLLOWS, "1")
+    assert paths.or_in_lab("Load it") == "The lab has it; there it runs next."
+    monkeypatch.setenv("CPRTEST_LANE", "lab")
+    assert paths.or_in_lab("Load it") == "Load it."
