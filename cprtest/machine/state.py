@@ -26,6 +26,8 @@ _MEMORY = Path("/dev/shm")
 _CHUNK = 256 * 1024
 _KEEP_DAYS = 7
 """A state is removed that long after its last use: each is some 80 MB, and a new QEMU needs new ones."""
+_SPARE = 10 << 30
+"""Bytes of the disk that states leave free: where there is less, those go that nobody used for an hour."""
 
 
 def directory(shape: str) -> Path:
@@ -59,10 +61,11 @@ def ensure(shape: str, boot: Callable[[], Machine]) -> Path:
 
 
 def prune(store: Path) -> None:
-    """Remove from `store` the states that nobody has used for a week, and locks as old."""
-    old = time.time() - _KEEP_DAYS * 86400
-    for path in store.iterdir():
-        if path.stat().st_mtime >= old:
+    """Remove from `store` the states that nobody has used for a week, and locks as old; more if space is short."""
+    now = time.time()
+    for used, path in sorted((path.stat().st_mtime, path) for path in store.iterdir()):
+        short = path.is_dir() and now - used > 3600 and shutil.disk_usage(store).free < _SPARE
+        if now - used < _KEEP_DAYS * 86400 and not short:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -106,10 +109,25 @@ def _nearby(file: Path) -> Path:
         return file
     copy = _MEMORY / f"cpr-state-{file.parent.name}"
     if not copy.exists():
+        make_room(_MEMORY, file.stat().st_blocks * 512)
         partial = copy.with_suffix(f".{os.getpid()}")
         _copy(file, partial)
         partial.rename(copy)
+    os.utime(copy)
     return copy
+
+
+def make_room(memory: Path, size: int) -> None:
+    """Remove copies from `memory`, the longest unused first, until half of it is free beside `size` bytes.
+
+    Guests have their own memory there. A matrix has more shapes than a lab has room for.
+    """
+    copies = sorted(memory.glob("cpr-state-?-*"), key=lambda path: path.stat().st_mtime)
+    for copy in copies:
+        room = os.statvfs(memory)
+        if room.f_bavail >= room.f_blocks / 2 + size / room.f_frsize:
+            return
+        copy.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:
