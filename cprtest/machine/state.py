@@ -61,7 +61,7 @@ def ensure(shape: str, boot: Callable[[], Machine]) -> Path:
 
 
 def prune(store: Path) -> None:
-    """Remove from `store` the states that nobody has used for a week, and locks as old; more if space is short."""
+    """Remove from `store` what nobody has used for a week, states and locks; more where space is short."""
     now = time.time()
     for used, path in sorted((path.stat().st_mtime, path) for path in store.iterdir()):
         short = path.is_dir() and now - used > 3600 and shutil.disk_usage(store).free < _SPARE
