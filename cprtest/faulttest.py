@@ -34,7 +34,7 @@ class FaultTest(CprTest):
         self.log.info("%s", summary(results))
         if not struck:
             self.cancel(f"none of the {len(results)} cases can strike in this QEMU: {results[0].message}.")
-        failures = [*(text for text in unmet if text), *self._no_longer(defects, results)]
+        failures = [*(text for text in unmet if text), *self.no_longer(self._not_met(defects, results))]
         if failures:
             self.fail(f"{len(failures)} of {len(struck)} fault cases: " + "\n".join(failures))
 
@@ -49,14 +49,13 @@ class FaultTest(CprTest):
             self.warn(defect, f"{result.name}: {result.message}")
         return ""
 
-    def _no_longer(self, defects: Sequence[Defect], results: Sequence[CaseResult]) -> list[str]:
+    def _not_met(self, defects: Sequence[Defect], results: Sequence[CaseResult]) -> list[Defect]:
         """The defects that no case met. One case may miss it, as timing has it; all of them do not."""
         ran = [result for result in results if result.status != "SKIP"]
         return [
-            f"{defect.id} no longer reproduces, remove it"
+            defect
             for defect in defects
-            if self.promise not in defect.intermittent
-            and any(defect.covers(self.promise, result.name) for result in ran)
+            if any(defect.covers(self.promise, result.name) for result in ran)
             and not any(result.known_defect == defect.id for result in ran)
         ]
 

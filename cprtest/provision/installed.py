@@ -162,6 +162,11 @@ def under_test(word: str | None = None) -> Qemu:
     return Qemu(qemu(name.flavour), name.mutant) if name else Qemu(Path(word or ""))
 
 
+def is_provided(binary: Path) -> bool:
+    """Whether `binary` is a QEMU that set-up built or fetched, and so known to be what its version says."""
+    return binary.resolve().is_relative_to((cache_dir() / "qemu").resolve())
+
+
 def versions() -> dict[str, str]:
     """What set-up installed, by name; recorded with every result."""
     found = {"python": sys.version.split()[0], "kernel": kernel().version, "guest image": guest_image().ident}

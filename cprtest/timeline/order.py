@@ -30,6 +30,11 @@ def mode(events: Sequence[Event]) -> str:
     return "cpr-exec" if any(event.name == "cpr_exec" for event in events) else "cpr-transfer"
 
 
+def tells_of_setup(events: Sequence[Event]) -> bool:
+    """Whether the source traces how it prepares: then there was no SETUP but what it tells of."""
+    return any(event.name.startswith("migration_cpr_") for event in events)
+
+
 def first_event(phase: str, phases: Mapping[str, Span], events: Sequence[Event]) -> Event:
     """The event with which `phase`, one of `phases`, began."""
     at_start = [event for event in events if event.t == phases[phase].start]

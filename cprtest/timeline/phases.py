@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The nine phases of a hand-over, and which event begins or ends each.
 
-RULES speak of QEMU's own trace points and QMP events (10.2). Where observers outside QEMU (tracefs, gate)
-have seen a phase, SEEN_OUTSIDE says when it was, and QEMU is not asked. Order of the rules is the order of a
-hand-over done right; the order that happened is read off the times.
+RULES speak of QEMU's own trace points and QMP events (10.2); of two for a phase the first that applies.
+Where observers outside QEMU (tracefs, gate) have seen a phase, SEEN_OUTSIDE says when it was, and QEMU is not
+asked. The rules are in the order of a hand-over done right; the order that happened is read off the times.
 """
 
 from collections.abc import Sequence
@@ -41,11 +41,15 @@ class Mark:
 
 @dataclass(frozen=True)
 class Rule:
-    """A phase begins with the first of `begin` and ends with the first of `end` at or after that."""
+    """A phase begins with the first of `begin` and ends with the first of `end` at or after that.
+
+    ended: without such an end it says nothing.
+    """
 
     phase: str
     begin: tuple[Mark, ...]
     end: tuple[Mark, ...]
+    ended: bool = False
 
 
 RULES = (
@@ -54,22 +58,27 @@ RULES = (
         (Mark("source", "runstate_set", "(finish-migrate)"),),
         (Mark("source", "vm_stop_flush_all"),),
     ),
-    # SETUP notifiers have no trace point of their own in released QEMU. They run between the connection
-    # of the main channel and the stop (10.2). The reference runs them after the stop: what vhost's does, and
-    # the end of all, have trace points.
+    # The reference has trace points for what vhost's SETUP notifier does, and for the end of all notifiers.
     Rule(
         "setup",
         (
             Mark("source", "VHOST_RESET_OWNER"),
             Mark("source", "vhost_cpr_release"),
             Mark("source", "migration_cpr_setup"),
-            Mark("source", "migration_set_outgoing_channel"),
         ),
         (
             Mark("source", "migration_cpr_setup"),
             Mark("source", "runstate_set", "(finish-migrate)"),
             Mark("source", "migration_thread_setup_complete"),
         ),
+    ),
+    # Another QEMU has none. Released ones (to 11.1) stop the VM after the main channel was connected, and
+    # call SETUP notifiers between the two. Where the stop comes first nothing tells, but what vhost does.
+    Rule(
+        "setup",
+        (Mark("source", "migration_set_outgoing_channel"),),
+        (Mark("source", "runstate_set", "(finish-migrate)"),),
+        ended=True,
     ),
     Rule("release", (Mark("source", "vhost_cpr_release"),), (Mark("source", "migration_cpr_setup"),)),
     Rule(
@@ -153,11 +162,13 @@ def find_phases(events: Sequence[Event]) -> dict[str, Span]:
         begin = _first(events, outside[rule.phase].begin) if rule.phase in outside else None
         ends = outside[rule.phase].end if begin else ()
         begin = begin or _first(events, rule.begin)
-        if begin is None:
+        if begin is None or rule.phase in found:
             continue
         later = [e for e in events if e.t >= begin.t]
         last = [_end(e) for e in later if any(m.matches(e) for m in ends)]
         end = _first(later, rule.end)
+        if rule.ended and end is None:
+            continue
         found[rule.phase] = Span(begin.t, max(last) if last else end.t if end else _end(begin))
     return found
 

@@ -3,11 +3,15 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cprtest import paths
 from cprtest.defects import Defect, known_defects
+from cprtest.provision.installed import Qemu
+from cprtest.test import CprTest
 
 DEFECT = Defect("D-009", "breaks", ("Some.test_it",), ((10, 1), (11, 1)), "killed by SIGSEGV", None)
 
@@ -33,6 +37,15 @@ def test_a_build_that_has_the_remedy_must_pass() -> None:
 def test_other_failures_are_not_excused() -> None:
     assert DEFECT.explains("source QEMU ended, killed by SIGSEGV; its last words: none")
     assert not DEFECT.explains("source QEMU ended, killed by SIGABRT")
+
+
+def test_a_defect_that_is_gone_fails_a_release_and_not_a_build_of_somebodys(tmp_path: Path) -> None:
+    release = paths.cache_dir() / "qemu" / "stock-10.2.2-abc" / "bin" / "qemu-system-x86_64"
+    for binary, said in ((release, ["D-009 no longer reproduces, remove it"]), (tmp_path / "qemu", [])):
+        log = SimpleNamespace(info=lambda *_: None)
+        test = SimpleNamespace(bed=SimpleNamespace(qemu=Qemu(binary)), promise="Some.test_it", log=log)
+        assert CprTest.no_longer(test, [DEFECT]) == said  # type: ignore[arg-type]
+        assert CprTest.no_longer(test, [replace(DEFECT, intermittent=("Some.test_it",))]) == []  # type: ignore[arg-type]
 
 
 def test_entries_name_tests_that_exist() -> None:

@@ -51,6 +51,17 @@ def test_phases_of_released_qemu() -> None:
     assert seen.between("stop", "rollback") is None
 
 
+def test_order_of_a_qemu_that_does_it_right_and_does_not_trace_it() -> None:
+    channel, stop, flushed = LATE_STOP[3:6]
+    early = [LATE_STOP[0], stop, flushed, *LATE_STOP[1:3], channel, *LATE_STOP[6:]]
+    seen = timeline(early)
+    assert "setup" not in seen.order()
+    seen.assert_order()
+    told = timeline([*early[:2], ("source", "migration_cpr_stop", "was running ret 0"), *early[2:]])
+    with pytest.raises(AssertionError, match=r"no evidence of setup"):
+        told.assert_order()
+
+
 def test_order_that_holds() -> None:
     timeline(LATE_STOP).assert_order("handover", "acquire", "stop", "resume")
 
