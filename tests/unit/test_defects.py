@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from cprtest import paths
+from cprtest import test as functional
 from cprtest.defects import Defect, known_defects
 from cprtest.provision.installed import Qemu
-from cprtest.test import CprTest
 
 DEFECT = Defect("D-009", "breaks", ("Some.test_it",), ((10, 1), (11, 1)), "killed by SIGSEGV", None)
 
@@ -44,8 +44,8 @@ def test_a_defect_that_is_gone_fails_a_release_and_not_a_build_of_somebodys(tmp_
     for binary, said in ((release, ["D-009 no longer reproduces, remove it"]), (tmp_path / "qemu", [])):
         log = SimpleNamespace(info=lambda *_: None)
         test = SimpleNamespace(bed=SimpleNamespace(qemu=Qemu(binary)), promise="Some.test_it", log=log)
-        assert CprTest.no_longer(test, [DEFECT]) == said  # type: ignore[arg-type]
-        assert CprTest.no_longer(test, [replace(DEFECT, intermittent=("Some.test_it",))]) == []  # type: ignore[arg-type]
+        assert functional.CprTest.no_longer(test, [DEFECT]) == said  # type: ignore[arg-type]
+        assert functional.CprTest.no_longer(test, [replace(DEFECT, intermittent=("Some.test_it",))]) == []  # type: ignore[arg-type]
 
 
 def test_entries_name_tests_that_exist() -> None:
