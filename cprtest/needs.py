@@ -4,10 +4,11 @@
     @needs("vhost-net", "vfio:nvme", "qemu:vfio-cpr")
     class Everything(CprTest): ...
 
-A need is a word, or a word and what it is about: kvm, root, tun, userns, netns, vlan, macvtap, vhost-net,
-vhost-vsock, vdpa, seccomp-notify, hugepages or hugepages:MIB, tracer, vfio, iommufd, vfio:ROLE (or ADDRESS),
-module:NAME (a kernel module of ours), memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or
-oldest version), build:FLAVOUR (a QEMU of set-up's, whatever is under test), kernel:SUITE (for the guest).
+A need is a word, or a word and what it is about: kvm, root, lab, tun, userns, netns, vlan, macvtap,
+vhost-net, vhost-vsock, vdpa, seccomp-notify, hugepages or hugepages:MIB, tracer, vfio, iommufd,
+vfio:ROLE (or ADDRESS), module:NAME (a kernel module of ours), memory:MIB, cpus:N, guest:ARCHITECTURE,
+qemu:WORD (feature, device or oldest version), build:FLAVOUR (a QEMU of set-up's, whatever is under test),
+kernel:SUITE (for the guest).
 Imported by every test process, so nothing heavy is imported until a need asks for it.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cprtest.errors import CprError, NotInstalled, UsageError
-from cprtest.paths import or_in_lab
+from cprtest.paths import lane, or_in_lab
 
 _T = TypeVar("_T")
 _ATTRIBUTE = "cprtest_needs"
@@ -88,6 +89,10 @@ def _kvm(_about: str, qemu: Path | None) -> str | None:
 
 def _root(_about: str, _qemu: Path | None) -> str | None:
     return None if os.geteuid() == 0 else or_in_lab("This user is not root. Run as root")
+
+
+def _lab(_about: str, _qemu: Path | None) -> str | None:
+    return None if lane() == "lab" else or_in_lab("It changes the whole host, so not this one")
 
 
 def _userns(_about: str, _qemu: Path | None) -> str | None:
@@ -288,6 +293,7 @@ def _kernel(suite: str, _qemu: Path | None) -> str | None:
 _CHECKS: dict[str, _Check] = {
     "kvm": _kvm,
     "root": _root,
+    "lab": _lab,
     "userns": _userns,
     "netns": _netns,
     "vlan": _vlan,

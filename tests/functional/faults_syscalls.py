@@ -6,6 +6,7 @@ Which calls there are is seen in a transfer without a fault; each of them is the
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from cprtest.aftermath import Expected
 from cprtest.campaign import Campaign, Case, Check, Load
@@ -17,6 +18,7 @@ from cprtest.needs import needs
 from cprtest.observe.gate import Gate
 from cprtest.test import Tap
 from cprtest.workloads import echo
+from cprtest.workloads.passthrough import exerciser
 
 VHOST = ("kvm", "vhost-net", "qemu:tap-cpr")
 COMPLETED = Expected("completed", ("completed",))
@@ -72,6 +74,15 @@ class Syscalls(FaultTest):
         gate, campaign, _ = self.gated(Tap(vhost=True), self.by_vhost)
         self.strike([Case(CallHeld(gate, "VHOST_SET_OWNER"), CANCELLED)], campaign)
 
+    @needs("kvm", "qemu:vfio-cpr", "vfio:ivshmem")
+    def test_vfio(self):
+        """Each call for a passthrough device that the gate knows fails: DMA mapped, a reset (C-13)."""
+        gate, campaign, calls = self.gated(None, self.by_device, passthrough=["ivshmem"])
+        vfio = Counter({call: count for call, count in calls.items() if " VFIO_" in call})
+        assert vfio, "a passthrough device was handed over, and the gate saw no call for it"
+        first = Counter(dict.fromkeys(vfio, 1))
+        self.strike([Case(case.fault, ANY) for case in self.failures(gate, first)], campaign)
+
     def failures(self, gate: Gate, calls: Counter[str]) -> Iterator[Case]:
         """Each call with each errno, and with one at later places."""
         for call, count in calls.items():
@@ -83,11 +94,13 @@ class Syscalls(FaultTest):
             for nth, error in places:
                 yield Case(CallFails(gate, side, name, error, nth), expected)
 
-    def gated(self, net: Tap, load: Load | None = None) -> tuple[Gate, Campaign, Counter[str]]:
+    def gated(
+        self, net: Tap | None, load: Load | None = None, **guest: Any
+    ) -> tuple[Gate, Campaign, Counter[str]]:
         """A gate, a campaign behind it, and the calls of a transfer, as "SIDE NAME"."""
         gate = Gate(descriptors=True)
         self.observe(gate)
-        campaign = self.campaign(net=net, load=load or self.by_network)
+        campaign = self.campaign(net=net, load=load or self.by_network, **guest)
         outcome = campaign.transfer()
         outcome.assert_completed()
         seen = [event for event in outcome.timeline.events if event.observer == "gate"]
@@ -95,6 +108,15 @@ class Syscalls(FaultTest):
 
     def by_network(self, guest: Guest) -> Check:
         return echo.tcp(guest, self.network).wait_progress
+
+    def by_device(self, guest: Guest) -> Check:
+        devices = [exerciser(guest, device, lambda: self.network) for device in guest.passthrough]
+
+        def work() -> None:
+            for device in devices:
+                device.exercise()
+
+        return work
 
     def by_vhost(self, guest: Guest) -> Check:
         arrives = self.by_network(guest)
