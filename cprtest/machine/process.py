@@ -195,9 +195,10 @@ class Machine:
         return f"QEMU ended, {ended}; its last words: {self.last_words()}" if ended else None
 
     def last_words(self) -> str:
-        """The last lines of QEMU's log that are not its command line."""
+        """The last lines of QEMU's log that are no command line: it has one of each QEMU of this actor."""
         lines = self.log.read_text(errors="replace").splitlines()[1:]
-        return " | ".join(lines[-4:]) or "none"
+        said = [line for line in lines if not line.startswith(f"{self.qemu} ")]
+        return " | ".join(said[-4:]) or "none"
 
     def ready(self, seconds: float = 10) -> None:
         """Wait until QEMU's monitor answers. Raises CommandFailed with its last words if it ended."""
