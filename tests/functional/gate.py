@@ -13,6 +13,7 @@ class SyscallGate(CprTest):
     :avocado: tags=full
     """
 
+    @needs("qemu:tap-cpr")
     def test_same_queue_on_both_sides(self):
         """The gate knows a queue's open file again in the target, whatever its descriptor is there."""
         gate = Gate(descriptors=True)

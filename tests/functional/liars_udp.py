@@ -7,7 +7,7 @@ from cprtest.test import CprTest, Tap
 from cprtest.workloads.udp import PORT, SMALL, UdpPackets
 
 
-@needs("qemu:cpr-transfer", "tun", "netns")
+@needs("qemu:tap-cpr", "tun", "netns")
 class LyingPackets(CprTest):
     """
     :avocado: tags=full
