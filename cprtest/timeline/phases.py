@@ -31,12 +31,10 @@ class Mark:
     text: str = ""
 
     def matches(self, event: Event) -> bool:
-        """Whether `event` is such a mark."""
-        return (
-            event.actor == self.actor
-            and event.name == self.name
-            and self.text in str(event.data.get("text", event.data.get("status", "")))
-        )
+        """Whether `event` is such a mark. A change of the run state is one to the state that `text` names."""
+        said = str(event.data.get("text", event.data.get("status", "")))
+        to = said.rpartition("new_state")[2]
+        return event.actor == self.actor and event.name == self.name and self.text in to
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ def test_phases_of_released_qemu() -> None:
 
 def test_order_of_a_qemu_that_does_it_right_and_does_not_trace_it() -> None:
     channel, stop, flushed = LATE_STOP[3:6]
-    early = [LATE_STOP[0], stop, flushed, *LATE_STOP[1:3], channel, *LATE_STOP[6:]]
+    done = ("source", "runstate_set", "current_run_state 7 (finish-migrate) new_state 6 (postmigrate)")
+    early = [LATE_STOP[0], stop, flushed, *LATE_STOP[1:3], channel, *LATE_STOP[6:], done]
     seen = timeline(early)
     assert "setup" not in seen.order()
     seen.assert_order()
