@@ -116,6 +116,8 @@ class CprTest(avocado.Test):  # type: ignore[misc]
     def cross(self, guest: Guest, *loads: Workload, transfers: int = 1) -> None:
         """Hand the guest over, with progress of every workload before and after; then judge them all."""
         kernel = KernelLog(guest)
+        for load in loads:
+            load.trouble = kernel.said
         for _ in range(transfers):
             for load in loads:
                 load.wait_progress()

@@ -34,7 +34,13 @@ class KernelLog:
 
     def problems(self) -> list[Problem]:
         """One for each kind of trouble, with the first line that tells of it."""
-        lines = self._collected()
+        return self._told(self._collected())
+
+    def said(self) -> str | None:
+        """The first trouble that the serial consoles show, or None. Asks nothing of the guest."""
+        return next((problem.text for problem in self._told(self._console_lines())), None)
+
+    def _told(self, lines: list[str]) -> list[Problem]:
         found = []
         for kind, pattern in _TROUBLE.items():
             told = [line for line in lines if pattern.search(line)]

@@ -36,6 +36,8 @@ class Workload(ABC):
         self.history = History(guest.machine.history)
         self._ended = False
         self._running_on = guest.machine
+        self.trouble: Callable[[], str | None] = lambda: None
+        """Says why there will be no progress any more: asked while progress is waited for."""
 
     def start(self, command: str) -> None:
         """Start the workload's program in the background of the guest."""
@@ -103,7 +105,13 @@ class Workload(ABC):
     def _wait(self, what: str, silent: Callable[[], list[str]], seconds: float = 20) -> None:
         """Wait until nobody is `silent`, for as long as there is a guest to wait for."""
         try:
-            wait_until(f"{what} ({self.name})", lambda: not silent() or self._gone(), seconds, interval=0.02)
+            wait_until(
+                f"{what} ({self.name})",
+                lambda: not silent() or self._gone(),
+                seconds,
+                interval=0.02,
+                vain=self.trouble,
+            )
             if not (waiting := silent()):
                 return
             why = self._gone()
