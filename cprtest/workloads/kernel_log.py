@@ -5,6 +5,7 @@ import re
 
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
+from cprtest.limits import patience
 from cprtest.workloads.history import Problem
 from cprtest.workloads.workload import fail_with
 
@@ -18,8 +19,12 @@ _TROUBLE = {
     "I/O error": re.compile(r"I/O error|timeout, (aborting|completion polled)|NETDEV WATCHDOG|Tx Unit Hang"),
     "interrupt lost": re.compile(r"nobody cared|lost interrupt|spurious"),
     # Not "Long readout interval, skipping watchdog check": a pause, or a busy host, makes it say so.
-    "clock": re.compile(r"clocksource: .*(unstable|skewed)|time went backwards", re.IGNORECASE),
+    "clocksource": re.compile(r"clocksource: .*(unstable|skewed)", re.IGNORECASE),
+    "clock": re.compile(r"time went backwards", re.IGNORECASE),
 }
+_EMULATED = 10
+"""Patience of a lane whose CPUs are emulated. There what comes between the reading of two clocks makes the
+kernel's watchdog take one for skewed: by 68 ms in half a second, seen once (docs/design-notes.md)."""
 
 
 class KernelLog:
@@ -43,6 +48,8 @@ class KernelLog:
     def _told(self, lines: list[str]) -> list[Problem]:
         found = []
         for kind, pattern in _TROUBLE.items():
+            if kind == "clocksource" and patience() > _EMULATED:
+                continue
             told = [line for line in lines if pattern.search(line)]
             if told:
                 found.append(
