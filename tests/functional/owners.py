@@ -51,7 +51,7 @@ class Owners(CprTest):
         """The same for a tap that QEMU itself reads, and the target reads none before it has the guest."""
         self.only_the_owner_has_packets(Tap(vhost=False), workers_after=0)
 
-    @needs("vhost-net", "tun", "netns", "seccomp-notify")
+    @needs("vhost-net", "tun", "netns", "seccomp-notify", "qemu:tap-cpr")
     def test_gate_and_kernel_agree(self):
         """What the gate lets through and what the kernel then does is the same, call by call."""
         self.observe(Gate(), Proc())
