@@ -61,7 +61,7 @@ class Owners(CprTest):
             seen = {event.observer for event in outcome.timeline.events if event.name == name}
             self.assertEqual(seen, {"gate", "tracefs"}, name)
 
-    @needs("vhost-net", "tun", "netns")
+    @needs("vhost-net", "tun", "netns", "qemu:tap-cpr")
     def test_ownership_stays_when_the_source_exits(self):
         """The source's end takes nothing from the target: the same worker serves the guest on (C-05)."""
         guest = self.boot(net=Tap(vhost=True))
