@@ -107,7 +107,7 @@ def test_root_is_judged_by_the_effective_user() -> None:
     assert bool(needs.unmet(["root"])) == (os.geteuid() != 0)
 
 
-def test_what_is_missing_is_said_for_the_lane(monkeypatch):
+def test_what_is_missing_is_said_for_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CPRTEST_LANE", raising=False)
     monkeypatch.delenv(paths.LAB_FOLLOWS, raising=False)
     assert paths.or_in_lab("Load it") == "Load it, or run in the lab (scripts/run --lane lab)."
