@@ -63,19 +63,6 @@ class MigrateAgain(Action):
         raise AssertionError(f"a second migrate at {station.name} was accepted")
 
 
-class Yank(Action):
-    """The migration's connections are yanked."""
-
-    name = "yank"
-    breaks = "the main channel, by yank"
-    side = "source"
-
-    def act(self, transfer: Transfer, station: Station) -> str:
-        """Yank them."""
-        transfer.source.qmp.command("yank", instances=[{"type": "migration"}])
-        return "QEMU accepted yank"
-
-
 class Capability(Fault):
     """The source is set to a capability that the target is not set to; when it has failed the target ends.
 

@@ -197,7 +197,7 @@ class Machine:
     def last_words(self) -> str:
         """The last lines of QEMU's log that are no command line: it has one of each QEMU of this actor."""
         lines = self.log.read_text(errors="replace").splitlines()[1:]
-        said = [line for line in lines if not line.startswith(f"{self.qemu} ")]
+        said = [line for line in lines if f"{self.qemu} -" not in line]
         return " | ".join(said[-4:]) or "none"
 
     def ready(self, seconds: float = 10) -> None:

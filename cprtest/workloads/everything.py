@@ -9,7 +9,7 @@ from cprtest.machine.devices import Nic, Vsock
 from cprtest.machine.vhost import assert_in_use
 from cprtest.workloads import echo
 from cprtest.workloads.data import SmallData
-from cprtest.workloads.passthrough import exerciser
+from cprtest.workloads.passthrough import exercisers
 from cprtest.workloads.vsock import VsockStreams
 
 
@@ -20,7 +20,7 @@ class Everything:
         self._guest = guest
         devices = guest.spec.devices
         self._data = SmallData(guest)
-        self._passed = [exerciser(guest, device, network) for device in guest.passthrough]
+        self._passed = exercisers(guest, network)
         nics = [device for device in devices if isinstance(device, Nic)]
         self._streams: list[echo.EchoStream | echo.Connections | VsockStreams] = [
             (echo.tcp if nic.lasting else echo.Connections)(guest, network(), nic.index) for nic in nics

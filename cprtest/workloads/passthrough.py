@@ -21,6 +21,11 @@ class Exerciser(Protocol):
         """Use the device, compare with the round before. Raises AssertionError when something is wrong."""
 
 
+def exercisers(guest: Guest, network: Callable[[], Network]) -> list[Exerciser]:
+    """The workloads for all passthrough devices of the guest."""
+    return [exerciser(guest, device, network) for device in guest.passthrough]
+
+
 def exerciser(guest: Guest, device: Passthrough, network: Callable[[], Network]) -> Exerciser:
     """The workload for `device`; for a NIC without a wire in the host file, or what nobody knows, Presence.
 

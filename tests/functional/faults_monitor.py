@@ -3,7 +3,7 @@
 
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
-from cprtest.faults.monitor import BadArguments, Command, MigrateAgain, Yank
+from cprtest.faults.monitor import BadArguments, Command, MigrateAgain
 from cprtest.faults.stations import Acquired, At, Committed, Handover, Loaded, Streaming
 from cprtest.faulttest import FaultTest
 from cprtest.needs import needs
@@ -67,9 +67,10 @@ class Monitor(FaultTest):
 
         Before there is a main channel there is nothing to yank, and the transfer completes.
         """
-        none = Command("yank", refused=True, instances=[{"type": "migration"}])
+        instances = [{"type": "migration"}]
+        none = Command("yank", refused=True, instances=instances)
         early = [Case(At(station(), none), COMPLETED) for station in (Handover, Acquired)]
-        self.strike([*early, Case(At(Streaming(), Yank()))])
+        self.strike([*early, Case(At(Streaming(), Command("yank", instances=instances)))])
 
     def test_bad_arguments(self):
         """Arguments that are wrong are refused before anything happens, and QEMU lives on."""

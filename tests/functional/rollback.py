@@ -7,7 +7,7 @@ from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
 from cprtest.workloads import echo
 from cprtest.workloads.data import DiskData, MemoryData
-from cprtest.workloads.passthrough import exerciser
+from cprtest.workloads.passthrough import exercisers
 
 
 @needs("qemu:cpr-transfer")
@@ -111,7 +111,7 @@ class RollbackOfDevices(CprTest):
     def test_passthrough_works_again(self):
         """After a failure passthrough devices go on working on the source, later on the target (C-13)."""
         guest = self.boot(passthrough=["virtio-net", "nvme"])
-        devices = [exerciser(guest, device, lambda: self.network) for device in guest.passthrough]
+        devices = exercisers(guest, lambda: self.network)
         for device in devices:
             device.exercise()
         self.transfer(guest, fault=MainRefused()).assert_rolled_back()

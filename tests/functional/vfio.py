@@ -9,14 +9,14 @@ from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
 from cprtest.workloads import echo
 from cprtest.workloads.data import DiskData
-from cprtest.workloads.passthrough import exerciser
+from cprtest.workloads.passthrough import exercisers
 
 
 class PassthroughTest(CprTest):
     """A test whose guest has passthrough devices."""
 
     def exercisers(self, guest):
-        devices = [exerciser(guest, device, lambda: self.network) for device in guest.passthrough]
+        devices = exercisers(guest, lambda: self.network)
         for device in devices:
             device.exercise()
         return devices
