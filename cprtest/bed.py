@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from cprtest import guest as guest_image
-from cprtest import needs
+from cprtest import images, needs
 from cprtest.beside import Beside
 from cprtest.errors import CprError
 from cprtest.exec_transfer import ExecTransfer
@@ -24,6 +24,7 @@ from cprtest.faults.fault import Fault
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.host.runs import Run
+from cprtest.limits import emulated
 from cprtest.listening_transfer import ListeningTransfer
 from cprtest.live_transfer import LiveTransfer, RebootTransfer
 from cprtest.machine import state
@@ -159,6 +160,7 @@ class TestBed:
         memory: str = "memfd",
         machine: str = "q35",
         kernel: str = installed.SUITE,
+        sandbox: bool = False,
     ) -> Guest:
         """Start a guest and return it running.
 
@@ -168,6 +170,7 @@ class TestBed:
         means Assigned(that); iommufd: by that, instead of a VFIO container.
         memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine: as in GuestSpec;
         memory as well, or shm for a file in /dev/shm. kernel: the Debian suite whose kernel the guest runs.
+        sandbox: QEMU is confined as libvirt confines it (GuestSpec).
         """
         nics = [net] if isinstance(net, Nic) else net or []
         disks = [disk] if isinstance(disk, Disk) else disk or []
@@ -181,7 +184,7 @@ class TestBed:
         accel = accel or self._best_accel()
         if memory == "shm":
             memory = str(self._run.scratch(Path("/dev/shm")) / "memory")
-        spec = GuestSpec(_image(kernel), accel, memory_mib, vcpus, devices, memory, machine)
+        spec = GuestSpec(_image(kernel), accel, memory_mib, vcpus, devices, memory, machine, sandbox=sandbox)
         before = len(self.machines)
         saved = state.ensure(
             spec.shape(self.qemu.binary), lambda: self._boot_cold(replace(spec, memory="memfd"))
@@ -300,36 +303,17 @@ class TestBed:
         machine.wait_run_state("running", seconds=20)
         guest.follow(machine)
 
-    def disk(self, size_mib: int = 64, format: str = "raw", **front: Any) -> Disk:
-        """A fresh disk, an image file in the work directory. size_mib: MiB. front: as in Disk."""
-        image = self._workdir / f"disk{front.get('index') or ''}.{format}"
-        self._qemu_img("create", "-q", "-f", format, str(image), f"{size_mib}M")
-        return Disk(image, format, **front)
+    def disk(self, **disk: Any) -> Disk:
+        """A fresh disk in the work directory; arguments as in images.made."""
+        return images.made(self.qemu.binary, self._workdir, **disk)
 
     def contents(self, disk: Disk) -> Path:
         """What the guest sees of the disk, as a plain file; QEMU must have ended."""
-        if disk.format == "raw":
-            return disk.image
-        plain = disk.image.with_suffix(".contents")
-        self._qemu_img("convert", "-f", disk.format, "-O", "raw", str(disk.image), str(plain))
-        return plain
+        return images.contents(self.qemu.binary, disk)
 
     def check_image(self, disk: Disk) -> None:
-        """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError.
-
-        A raw image has no structure of its own.
-        """
-        if disk.format == "raw":
-            return
-        self._qemu_img("check", "-q", "-f", disk.format, str(disk.image))
-
-    def _qemu_img(self, *arguments: str) -> None:
-        """qemu-img of the same build as QEMU, or else of the stock build."""
-        beside = self.qemu.binary.with_name("qemu-img")
-        program = beside if beside.exists() else installed.qemu().with_name("qemu-img")
-        done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CprError(f"`qemu-img {' '.join(arguments)}` failed: {done.stdout}{done.stderr}".strip())
+        """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""
+        images.check(self.qemu.binary, disk)
 
     def _boot_cold(self, spec: GuestSpec) -> Machine:
         """Boot a guest from its kernel, to be saved, without any fault; it answers on its console."""
@@ -397,4 +381,5 @@ class TestBed:
 def _image(suite: str) -> Image:
     kernel, image = installed.kernel(suite), installed.guest_image(suite)
     ident = f"{image.ident}-{kernel.release}"
-    return Image(kernel.image, image.initrd, guest_image.kernel_args(), ident)
+    arguments = guest_image.kernel_args(emulated=emulated())
+    return Image(kernel.image, image.initrd, arguments, ident)

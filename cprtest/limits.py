@@ -12,11 +12,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cprtest.errors import CprError
+from cprtest.paths import lane
 
 _T = TypeVar("_T")
 
 # Seconds that `_work` took on the machine the limits are written for (3 GHz x86-64).
 _REFERENCE = 0.03
+# Patience of a lab on TCG is 20 and more, of one on KVM 2.
+_EMULATED = 10
 
 
 class TimeLimit(CprError):
@@ -43,6 +46,11 @@ def patience() -> float:
     value = max(1.0, best / _REFERENCE) * 2
     os.environ["CPRTEST_PATIENCE"] = f"{value:.1f}"
     return value
+
+
+def emulated() -> bool:
+    """Whether the lane's CPUs, those with KVM included, are emulated: a lab on a host without KVM."""
+    return lane() == "lab" and patience() > _EMULATED
 
 
 def _timed(work: Callable[[], None]) -> float:

@@ -100,7 +100,7 @@ def sample(rate: Rate, seconds: float) -> float:
     with tempfile.TemporaryDirectory(prefix="cpr-rates-") as scratch:
         directory = Path(scratch)
         with TestBed(qemu, qemu, directory, directory) as bed:
-            guest = bed.boot(net=Tap(vhost=False), disk=bed.disk(256), tools=True)
+            guest = bed.boot(net=Tap(vhost=False), disk=bed.disk(size_mib=256), tools=True)
             return rate(bed, guest, seconds)
 
 

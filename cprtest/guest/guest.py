@@ -7,9 +7,13 @@ from cprtest.errors import CprError
 from cprtest.guest import GuestError
 from cprtest.guest.console import ConsoleShell, Interrupted, Result
 from cprtest.limits import met, stretched, wait_until
+from cprtest.machine import autopsy
 from cprtest.machine.devices import Nic, Passthrough, Plugged, queues
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
+
+_HANG = 10
+"""Seconds. Who gives a guest less to answer does not take it for hung."""
 
 
 class GuestDied(GuestError, AssertionError):
@@ -60,6 +64,8 @@ class Guest:
                 if isinstance(silence, Interrupted) or time.monotonic() > deadline:
                     waited = f"{time.monotonic() - start:.0f} s"
                     why = f"no reply within {waited}, QEMU is {self.machine.run_state()}"
+                    if seconds >= _HANG and self.machine.run_state():
+                        autopsy.write(self.machine, self.directory / "hang.log")
                     raise GuestError(f"guest command `{command}`: {why}") from silence
 
     def dead(self) -> str | None:

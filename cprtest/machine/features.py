@@ -23,7 +23,7 @@ from cprtest.limits import stretched
 OLDEST = (10, 0)
 """The first release with cpr-transfer (docs/devel/migration/CPR.rst)."""
 
-_FORMAT = 4
+_FORMAT = 5
 ARCHITECTURES = ("x86_64", "aarch64")
 """Those that the tests have command lines for (cprtest.machine.spec.BOARDS)."""
 
@@ -39,6 +39,7 @@ _QUESTIONS: dict[str, dict[str, Any]] = {
     # The schema says nothing of VFIO and of the order of things. Trace events do: a build that can tell
     # of something does it, whatever version it calls itself.
     "trace-event-get-state": {"name": "*_cpr_*"},
+    "query-command-line-options": {"option": "sandbox"},
     "quit": {},
 }
 
@@ -46,7 +47,7 @@ _QUESTIONS: dict[str, dict[str, Any]] = {
 @dataclass(frozen=True)
 class Features:
     """One QEMU binary. `names`: migration modes, capabilities and parameters, kvm, tcg, vfio-cpr,
-    tap-cpr (-netdev tap,cpr=on), and its trace events about cpr as trace:NAME.
+    tap-cpr (-netdev tap,cpr=on), sandbox (-sandbox), and its trace events about cpr as trace:NAME.
 
     `text` is how it names its version; `devices` what types -device and -object accept; `build_id` the
     linker's hash of it (None when it was built without).
@@ -131,6 +132,8 @@ def _ask(qemu: Path) -> Features:
         names.add("vfio-cpr")
     if "cpr" in schema.branch("netdev_add", "tap"):
         names.add("tap-cpr")
+    if answers["query-command-line-options"]:
+        names.add("sandbox")
     return Features(
         architecture,
         numbers,

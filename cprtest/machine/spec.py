@@ -20,6 +20,9 @@ ROOT_PORTS = 6
 # 40-bit address space, which QEMU reserves on AMD CPUs (HyperTransport), and the guest uses none of it.
 _BAR_WINDOW = 128 << 20
 
+# What libvirt gives every QEMU (seccomp_sandbox of its qemu.conf).
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -59,7 +62,7 @@ class GuestSpec:
 
     `memory`: that file is a memfd, a memfd of 2 MiB pages (hugepages), or the file of this path.
     `machine`: one of BOARDS. `boots`: kernel and initial RAM disk are loaded; a target needs neither, but
-    QEMU loads what is on the command line.
+    QEMU loads what is on the command line. `sandbox`: QEMU may not do what libvirt keeps it from.
     """
 
     image: Image
@@ -70,6 +73,7 @@ class GuestSpec:
     memory: str = "memfd"
     machine: str = "q35"
     boots: bool = True
+    sandbox: bool = False
 
     @property
     def bus(self) -> str:
@@ -110,6 +114,7 @@ class GuestSpec:
             # aux-ram-share: VGA, ROMs and the like travel by descriptor as well (needed by cpr-transfer).
             *("-machine", f"{self.machine},memory-backend=ram0,aux-ram-share=on,{self._board.options}"),
             *(self._boot() if self.boots else ()),
+            *(("-sandbox", _SANDBOX) if self.sandbox else ()),
         ]
         for port in self._root_ports():
             arguments += option("-device", port)

@@ -5,7 +5,6 @@ import re
 
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
-from cprtest.limits import patience
 from cprtest.workloads.history import Problem
 from cprtest.workloads.workload import fail_with
 
@@ -22,9 +21,6 @@ _TROUBLE = {
     "clocksource": re.compile(r"clocksource: .*(unstable|skewed)", re.IGNORECASE),
     "clock": re.compile(r"time went backwards", re.IGNORECASE),
 }
-_EMULATED = 10
-"""Patience of a lane whose CPUs are emulated. There what comes between the reading of two clocks makes the
-kernel's watchdog take one for skewed: by 68 ms in half a second, seen once (docs/design-notes.md)."""
 
 
 class KernelLog:
@@ -48,8 +44,6 @@ class KernelLog:
     def _told(self, lines: list[str]) -> list[Problem]:
         found = []
         for kind, pattern in _TROUBLE.items():
-            if kind == "clocksource" and patience() > _EMULATED:
-                continue
             told = [line for line in lines if pattern.search(line)]
             if told:
                 found.append(
