@@ -39,6 +39,7 @@ TRACE_EVENTS = (
     "migration_cleanup",
     "migration_set_outgoing_channel",
     "migration_set_incoming_channel",
+    "migration_tls_outgoing_*",
     "migration_thread_setup_complete",
     "migration_completion_vm_stop",
     "savevm_state_header",

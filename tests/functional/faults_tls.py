@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The main channel by TLS: its handshake can fail and hang, outside the migration's thread (C-06, C-21)."""
+
+from cprtest.aftermath import Expected
+from cprtest.campaign import Case
+from cprtest.faults.main_channel import Cut
+from cprtest.faults.tls import OTHER_KEY, Disagreed, Encrypted, Handshake, NoCredentials, cuts, stalls
+from cprtest.faulttest import FaultTest
+from cprtest.needs import needs
+
+CANCELLED = Expected(reported=("cancelled",))
+COMPLETED = Expected("completed", ("completed",))
+IN_HANDSHAKE = (0, 1, 100)
+AFTER_IT = (3000, 50_000, 100_000)
+
+
+@needs("qemu:cpr-transfer", "qemu:tls-cipher-suites")
+class Tls(FaultTest):
+    """
+    :avocado: tags=full
+    """
+
+    def test_completes(self):
+        """A guest is handed over with its state encrypted."""
+        self.strike([Case(Encrypted(Handshake()), COMPLETED)])
+
+    def test_credentials(self):
+        """Credentials that do not fit end in a roll-back, with an error that says so (C-06)."""
+        wrong = Encrypted(Disagreed("other-key"), source=OTHER_KEY)
+        target_plain = Encrypted(Disagreed("target-in-plain"), target=None)
+        source_plain = Encrypted(Disagreed("source-in-plain", plain=True), source=None)
+        self.strike(
+            [
+                Case(wrong, Expected(error="(?i)tls|handshake")),
+                Case(target_plain, Expected(error="(?i)tls|handshake")),
+                Case(source_plain),
+                Case(NoCredentials(), Expected(error="No TLS credentials")),
+            ]
+        )
+
+    def test_cut(self):
+        """The channel is cut in the handshake or after it, on either way: the guest is back (C-06)."""
+        back = [Encrypted(Cut(count, back=True)) for count in IN_HANDSHAKE]
+        self.strike([Case(fault) for fault in [*cuts(*IN_HANDSHAKE, *AFTER_IT), *back]])
+
+    def test_cancelled(self):
+        """A handshake that hangs can be cancelled, and so can the stream after it (C-21)."""
+        self.strike([Case(fault, CANCELLED) for fault in stalls(*IN_HANDSHAKE, *AFTER_IT)])
