@@ -142,7 +142,7 @@ class Transfer:
             fault.confirm(outcome)
             if fault.struck_at is not None:
                 outcome.timeline.add(
-                    Event(fault.struck_at, fault.side, "fault", fault.name, phase=fault.phase)
+                    Event(fault.struck_at, fault.side, "fault", fault.name, phase=fault.phase or None)
                 )
                 outcome.timeline.write(self.directory)
             outcome.faults.append({**fault.about(), "rollback_ns": outcome.rollback_ns(fault.struck_at)})
@@ -159,9 +159,9 @@ class Transfer:
 
     def _run(self, fault: Fault) -> Outcome:
         source = self.source
-        # A guest that was paused has to arrive paused: then that is what "has the guest" means.
+        # A guest that was paused, or is off, has to arrive so: then that is what "has the guest" means.
         self._was = source.run_state() or "gone"
-        self._wanted = ("running",) if self._was == "running" else ("paused", "suspended")
+        self._wanted = ("running",) if self._was == "running" else ("paused", "suspended", "shutdown")
         self._since = len(source.qmp.events)
         self._start = time.monotonic_ns()
         # A source that has been rolled back often has a long trace.

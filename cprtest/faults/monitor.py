@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cprtest.faults.fault import Fault
 from cprtest.faults.stations import Action, Station
-from cprtest.limits import wait_until
+from cprtest.limits import stretched, wait_until
 from cprtest.machine.qmp import CommandFailed
 
 if TYPE_CHECKING:
@@ -45,6 +46,27 @@ class Command(Action):
         if self._refused:
             raise AssertionError(f"{self._command} at {station.name} should be refused, and was accepted")
         return f"QEMU accepted {self._command}"
+
+
+class CancelAfter(Fault):
+    """The user cancels `ms` (stretched) after `migrate`, whatever the transfer is at by then.
+
+    The only fault that waits for a time: for instants that no station holds.
+    """
+
+    breaks = "the run of things, by migrate_cancel"
+    side = "source"
+
+    def __init__(self, ms: float) -> None:
+        self.name = f"source-migrate-cancel-after-{ms:.1f}-ms"
+        self._seconds = stretched(ms / 1000)
+
+    def strike(self, transfer: Transfer) -> None:
+        """Give the command."""
+        time.sleep(self._seconds)
+        begun = time.monotonic_ns()
+        transfer.source.qmp.command("migrate_cancel")
+        self.struck(f"QEMU accepted migrate_cancel {self._seconds * 1000:.1f} ms after migrate", begun)
 
 
 class MigrateAgain(Action):

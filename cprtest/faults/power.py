@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest starts anew by itself, at about the time of its hand-over: it reboots, or its kernel panics."""
+"""What the guest does by itself at about the time of its hand-over: it reboots, panics, or goes off."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from cprtest.transfer import Transfer
 
 
-class _StartsAnew(Fault):
+class _ByItself(Fault):
     """`guest` does so `after` ms (stretched) after it was told, and is handed over meanwhile.
 
-    seen: `migrate` is given when QEMU has announced the reset, so that firmware is handed over; else at once.
-    In the pause nothing runs in the guest, so it does so before that or after it.
+    seen: `migrate` is given when QEMU has announced it, so that firmware is handed over, or a machine that is
+    off; else at once. In the pause nothing runs in the guest, so it does so before that or after it.
     """
 
     breaks = "the guest's run"
@@ -29,6 +29,8 @@ class _StartsAnew(Fault):
     side = "source"
     how = ""
     command = ""
+    event = "RESET"
+    """What QEMU announces then."""
 
     def __init__(self, guest: Guest, after: int, *, seen: bool = False) -> None:
         self.name = f"guest-{self.how}-after-{after}-ms{'-before-migrate' if seen else ''}"
@@ -41,30 +43,47 @@ class _StartsAnew(Fault):
         since = time.monotonic_ns()
         self._guest.run(self._command)
         if self._seen:
-            self._wait_for_reset(since, transfer.source)
+            self._wait_for_event(since, transfer.source)
 
     def confirm(self, outcome: Outcome) -> None:
-        """QEMU announces a reset that the guest asked for, on either side."""
-        self._wait_for_reset(outcome.since, outcome.source, outcome.target)
+        """QEMU announces what the guest asked for, on either side."""
+        self._wait_for_event(outcome.since, outcome.source, outcome.target)
 
-    def _wait_for_reset(self, since: int, *machines: Machine) -> None:
-        def resets() -> list[Event]:
+    def _wait_for_event(self, since: int, *machines: Machine) -> None:
+        def announced() -> list[Event]:
             events = [e for machine in machines for e in machine.qmp.events]
-            return [e for e in events if e.name == "RESET" and e.t >= since and e.data["guest"]]
+            return [e for e in events if e.name == self.event and e.t >= since and e.data["guest"]]
 
-        first = wait_until("the guest to reset its machine", resets, 20)[0]
-        self.struck(f"{first.actor} announced RESET, {first.data['reason']}", first.t)
+        first = wait_until(f"{self.event}, which the guest asks for", announced, 20)[0]
+        self.struck(f"{first.actor} announced {self.event}, {first.data['reason']}", first.t)
 
 
-class Reboots(_StartsAnew):
+class Reboots(_ByItself):
     """It reboots without a word to anybody (reboot -f)."""
 
     how = "reboots"
     command = "reboot -f"
 
 
-class Panics(_StartsAnew):
+class Panics(_ByItself):
     """Its kernel panics (sysrq c), and has been told to reboot then (panic=-1)."""
 
     how = "panics"
     command = "echo c >/proc/sysrq-trigger"
+
+
+class PowersOff(_ByItself):
+    """It switches itself off (poweroff -f). Both QEMUs are told to stay then."""
+
+    how = "powers-off"
+    command = "poweroff -f"
+    event = "SHUTDOWN"
+
+    def arm(self, transfer: Transfer) -> None:
+        """Have the target stay."""
+        transfer.plan.extra += ["-action", "shutdown=pause"]
+
+    def ready(self, transfer: Transfer) -> None:
+        """Have the source stay, and wind it up."""
+        transfer.source.qmp.command("set-action", shutdown="pause")
+        super().ready(transfer)

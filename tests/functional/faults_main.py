@@ -6,6 +6,7 @@ import random
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
 from cprtest.faults import main_channel as main
+from cprtest.faults.by_program import ByProgram
 from cprtest.faults.full_listener import EarlierHangs, NeverAccepted
 from cprtest.faults.monitor import Capability
 from cprtest.faults.process import Killed
@@ -76,6 +77,11 @@ class MainChannel(FaultTest):
         stalled = Case(main.Stalled(50_000).by_tcp(), CANCELLED)
         slow = Case(main.Slow(4096, 0.002).by_tcp(), COMPLETED)
         self.strike([*cases, stalled, slow], self.campaign(net=Tap(vhost=False)))
+
+    def test_by_program(self):
+        """The main channel goes through programs: all of it, or until one of them ends."""
+        cut = [Case(ByProgram(count)) for count in (0, 1000, 50_000)]
+        self.strike([Case(ByProgram(), COMPLETED), *cut])
 
     def test_multifd_of_one_side(self):
         """The source wants several channels for the stream, the target has one: one of them has the guest.

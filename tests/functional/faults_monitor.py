@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Commands in the middle of a transfer, and wrong ones: they are refused, or do what they say (C-35)."""
 
+import random
+
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
-from cprtest.faults.monitor import BadArguments, Command, MigrateAgain
+from cprtest.faults.monitor import BadArguments, CancelAfter, Command, MigrateAgain
 from cprtest.faults.stations import Acquired, At, Committed, Handover, Loaded, Streaming
 from cprtest.faulttest import FaultTest
 from cprtest.needs import needs
@@ -11,13 +13,18 @@ from cprtest.needs import needs
 CANCELLED = Expected(reported=("cancelled",))
 IN_DOUBT = Expected("in-doubt", error="the target may be running it")
 COMPLETED = Expected("completed", ("completed",))
+EITHER = Expected("either", ("cancelled", "completed"))
 EARLY = (Handover, Acquired, Streaming)
 ACKNOWLEDGED = ("trace:migration_cpr_commit",)
+LONGEST_MS = 80
+"""After `migrate`: some transfers have ended by then."""
 
 
 @needs("qemu:cpr-transfer")
 class Monitor(FaultTest):
     """
+    Avocado parameters of test_cancel_at_any_time: count, how many are drawn (default 40); seed (default 1).
+
     :avocado: tags=full
     """
 
@@ -31,6 +38,13 @@ class Monitor(FaultTest):
                 Case(At(Committed(), Command("migrate_cancel")), COMPLETED, needs=ACKNOWLEDGED),
             ]
         )
+
+    def test_cancel_at_any_time(self):
+        """`migrate_cancel` at random instants: one side has the guest, QEMU says which (C-21)."""
+        chance = random.Random(int(self.params.get("seed", default=1)))
+        count = int(self.params.get("count", default=40))
+        instants = [chance.uniform(0, LONGEST_MS) for _ in range(count)]
+        self.strike([Case(CancelAfter(ms), EITHER) for ms in instants])
 
     @needs("qemu:trace:migration_cpr_stop")
     def test_refused(self):

@@ -6,6 +6,7 @@ import signal
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
 from cprtest.faults import process
+from cprtest.faults.second_target import StartedTwice
 from cprtest.faults.stations import Acquired, At, Handover, Loaded, Streaming
 from cprtest.faulttest import FaultTest
 from cprtest.needs import needs
@@ -53,3 +54,7 @@ class Processes(FaultTest):
     def test_target_hangs_and_goes_on(self):
         """A target that was given up goes on later: the source takes no notice (C-31)."""
         self.strike([Case(At(s(), process.HungAndBack()), CANCELLED) for s in (Handover, Acquired)])
+
+    def test_target_started_twice(self):
+        """A second target on the same addresses takes nothing away from the first, and waits (C-20)."""
+        self.strike([Case(At(s(), StartedTwice()), COMPLETED) for s in STATIONS])
