@@ -8,9 +8,13 @@ from cprtest.downtime.loads import LOADS
 from cprtest.downtime.observers import OBSERVERS
 from cprtest.downtime.settings import Experiment, Setting, growing, parsed
 from cprtest.errors import UsageError
+from cprtest.paths import lane
 
 EARLY, LATE = "reference", "mutants:stop-after-handover"
 """The same QEMU but for the moment of the stop: before the descriptors leave, and after."""
+
+PLANTED_MS = {"here": 10, "lab": 250}
+"""What a phase is made slower by: a tenth of a pause on a bare host, a fifth of one in an emulated lab."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def _loads(base: Setting) -> list[Setting]:
 
 
 def _planted(base: Setting) -> list[Setting]:
-    names = ("mutants", "mutants:stop-slow=10", "mutants:acquire-slow=10")
+    ms = PLANTED_MS[lane()]
+    names = ("mutants", f"mutants:stop-slow={ms}", f"mutants:acquire-slow={ms}")
     return [replace(base, qemu=qemu) for qemu in names]
 
 
@@ -72,7 +77,7 @@ def _observers(base: Setting) -> list[Setting]:
 
 IDEAS = {
     "modes": Idea("What does each way to hand a guest over cost?", _modes, quick=10, full=15),
-    "planted": Idea("Is a phase that takes 10 ms more found, and named?", _planted, full=20),
+    "planted": Idea("Is a phase that takes a little longer found, and named?", _planted, full=20),
     "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=10, full=12),
     "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=6),
     "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),

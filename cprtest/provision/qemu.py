@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,16 @@ def _build(build: Build) -> None:
         with new_directory(build.directory) as result:
             _install(build, tree, result, log)
     finally:
+        _remove(tree)
+
+
+def _remove(tree: Path) -> None:
+    """Remove the build tree; a compiler that is being interrupted may still write into it."""
+    for _ in range(20):
         shutil.rmtree(tree, ignore_errors=True)
+        if not tree.exists():
+            break
+        time.sleep(0.1)
 
 
 def _unpack(build: Build, tree: Path, log: Path) -> None:
