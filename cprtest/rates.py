@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How much load the workloads make, beside iperf3 and fio at their best: `python -m cprtest.rates`.
 
-Rounds of each pair, in turn, each on a fresh guest of this lane: TcpStreams without rests against iperf3 both
-ways at once; DiskJournal without rests against fio that writes and flushes as it does. Where a workload
-reaches what the standard tool reaches, the guest and its QEMU are the limit, and not the generator. Prints
-every sample, median and range as JSON. The host needs iperf3; the guest has its own.
+Rounds of each pair, in turn (ABBA), each on a fresh guest of this lane: TcpStreams without rests against
+iperf3 both ways at once; DiskJournal without rests against fio that writes and flushes as it does. Where a
+workload reaches what the standard tool reaches, the guest and its QEMU are the limit, and not the generator.
+Prints every sample, median and range, and the same of the ratio, round by round, as JSON. The host needs
+iperf3; the guest has its own.
 """
 
 import argparse
@@ -44,7 +45,8 @@ def streams(bed: TestBed, guest: Guest, seconds: float) -> float:
     load.wait_progress(1)
 
     def carried() -> int:
-        return sum(end.received + end.sent for end in load.connections)
+        arrived = {op.who: int(op.result[1]) for op in load.operations("chunk")}
+        return sum(end.received for end in load.connections) + sum(arrived.values())
 
     rate = _a_second(carried, seconds) * 8e-9
     load.stop()
@@ -53,10 +55,11 @@ def streams(bed: TestBed, guest: Guest, seconds: float) -> float:
 
 
 def _a_second(counted: Callable[[], int], seconds: float) -> float:
-    """How fast a count grows, watched for so long."""
-    before, start = counted(), time.monotonic()
+    """How fast a count grows, watched for so long. Counting takes its time at both ends."""
+    start, before = time.monotonic(), counted()
     time.sleep(seconds)
-    return (counted() - before) / (time.monotonic() - start)
+    end, after = time.monotonic(), counted()
+    return (after - before) / (end - start)
 
 
 def iperf(bed: TestBed, guest: Guest, seconds: float) -> float:
@@ -115,21 +118,20 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
         "rounds": rounds,
     }
     for what, pair in PAIRS.items():
-        found: dict[str, list[float]] = {rate.__name__: [] for rate in pair}
+        found: tuple[list[float], list[float]] = ([], [])
         for number in range(2 * rounds):
-            rate = pair[(number + number // 2) % 2]  # A B B A
-            found[rate.__name__].append(sample(rate, seconds))
-            print(f"{what}: {rate.__name__} {found[rate.__name__][-1]:.2f}", file=sys.stderr)
-        figures[what] = {name: spread(samples, 2) for name, samples in found.items()}
-        ours, best = (figures[what][rate.__name__]["median"] for rate in pair)
-        figures[what]["ratio of medians"] = round(ours / best, 2)
+            which = (number + number // 2) % 2  # A B B A
+            found[which].append(sample(pair[which], seconds))
+            print(f"{what}: {pair[which].__name__} {found[which][-1]:.2f}", file=sys.stderr)
+        figures[what] = {rate.__name__: spread(rates, 2) for rate, rates in zip(pair, found, strict=True)}
+        figures[what]["ratio"] = spread([ours / best for ours, best in zip(*found, strict=True)], 3)
     return figures
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m cprtest.rates", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="samples of each (default 5)")
+    parser.add_argument("--rounds", type=int, default=8, help="samples of each (default 8)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a sample (default 5)")
     options = parser.parse_args()
     return exit_status(lambda: print(json.dumps(measure(options.rounds, options.seconds))) or 0, "Stopped.")

@@ -6,8 +6,8 @@
  *     NAME NUMBER START END RESULT...
  *
  * NAME: who reports; NUMBER: its operations from 0, none left out; START, END: CLOCK_MONOTONIC of the guest in ns.
- * A line is one write(), so lines of several processes do not mix. SIGTERM asks for an end: a program finishes what it
- * is doing and reports the operation `end`.
+ * A line is one write(), so lines of several processes and threads do not mix: each of them is a reporter of its own.
+ * SIGTERM asks for an end: a program finishes what it is doing and reports the operation `end`.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -27,8 +27,8 @@
 
 enum { HISTORY_FD = 4 };
 
-static char history_name[32] = "nobody";
-static uint64_t history_number;
+static __thread char history_name[32] = "nobody";
+static __thread uint64_t history_number;
 static volatile sig_atomic_t history_ended;
 
 static inline uint64_t now_of(clockid_t clock)
@@ -75,12 +75,18 @@ static void history_term(int signal)
     history_ended = 1;
 }
 
+/* Be NAME.INDEX. */
+static inline void history_as(const char *name, int index)
+{
+    snprintf(history_name, sizeof history_name, "%s.%d", name, index);
+}
+
 /* Be NAME.INDEX, and end on SIGTERM. */
 static inline void history_begin(const char *name, int index)
 {
     struct sigaction action = { .sa_handler = history_term };
 
-    snprintf(history_name, sizeof history_name, "%s.%d", name, index);
+    history_as(name, index);
     sigaction(SIGTERM, &action, NULL);
 }
 

@@ -6,6 +6,7 @@ from array import array
 import pytest
 
 from cprtest.workloads import memory, streams
+from cprtest.workloads.weighted import weighted
 
 
 def page(*words: int) -> bytes:
@@ -46,3 +47,31 @@ def test_a_wrong_page_is_told_by_what_it_holds(held: bytes, said: str) -> None:
 def test_chunks_of_a_stream_follow_each_other() -> None:
     first, second = (array("Q", streams.chunk(number)) for number in (0, 1))
     assert list(first + second) == list(range(2 * streams.CHUNK // 8))
+
+
+def test_a_stream_begins_anew_after_more_than_can_be_under_way() -> None:
+    period = (1 << 20) * 8 // streams.CHUNK
+    assert streams.chunk(period) == streams.chunk(0) != streams.chunk(period - 1)
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 2, 127, 128, 129, 300])
+def test_the_sum_of_a_stream_is_that_of_its_chunks(chunks: int) -> None:
+    assert streams._sum(chunks) == sum(weighted(streams.chunk(n)) for n in range(chunks)) % 2**64
+
+
+def test_a_weighted_sum_is_that_of_the_definition() -> None:
+    words = [3, 1 << 63, 5]
+    assert weighted(array("Q", words).tobytes()) == sum(w * (2 * n + 1) for n, w in enumerate(words)) % 2**64
+
+
+@pytest.mark.parametrize("bit", [0, 7, 63])
+@pytest.mark.parametrize("at", [0, 1, 8, 63])
+def test_a_weighted_sum_sees_every_bit_and_every_place(at: int, bit: int) -> None:
+    words = array("Q", range(64))
+    before = weighted(words.tobytes())
+    words[at] ^= 1 << bit
+    assert weighted(words.tobytes()) != before
+
+
+def test_a_weighted_sum_sees_words_that_changed_places() -> None:
+    assert weighted(array("Q", [1, 2]).tobytes()) != weighted(array("Q", [2, 1]).tobytes())
