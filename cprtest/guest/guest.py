@@ -115,16 +115,20 @@ class Guest:
             interval=0.05,
         )
 
-    def unplug(self, device: Plugged, *, netdev_first: bool = False) -> None:
+    def unplug(self, device: Plugged, *, netdev_first: bool = False, seconds: float = 20) -> None:
         """Take a device out of the running guest, and then delete its netdev if it has one, or before.
 
-        Waits until QEMU has deleted the device, which it does when the guest lets go of it.
+        Waits until QEMU has deleted the device, which it does when the guest lets go of it; `seconds`,
+        stretched, at most.
         """
-        qmp = self.machine.qmp
         netdevs = [device.netdev] if isinstance(device, Nic) else []
         steps = [("device_del", device.id), *(("netdev_del", netdev) for netdev in netdevs)]
         for command, name in reversed(steps) if netdev_first else steps:
-            qmp.command(command, id=name)
+            self.machine.qmp.command(command, id=name)
             if command == "device_del":
-                qmp.wait_any("DEVICE_DELETED", "device", [device.id], seconds=20)
+                self.unplugged(device, seconds)
+
+    def unplugged(self, device: Plugged, seconds: float = 20) -> None:
+        """Wait until QEMU has deleted a device that was taken out of the running guest, by whomever."""
+        self.machine.qmp.wait_any("DEVICE_DELETED", "device", [device.id], seconds)
         self.spec = self.spec.without(device)

@@ -3,6 +3,8 @@
 
 from collections import Counter
 
+from cprtest.faults.main_channel import Cut
+from cprtest.faults.stations import MIDDLE
 from cprtest.limits import wait_until
 from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.machine.nics import PluggedTap
@@ -45,6 +47,16 @@ class Unplug(CprTest):
         """The same for a passthrough device, and the container and interrupts that it had."""
         guest = self.boot(passthrough=["nvme"])
         self.is_forgotten(guest, guest.passthrough[0])
+
+    @needs("vfio:nvme", "root", "qemu:vfio-cpr", "qemu:trace:migration_cpr_commit")
+    def test_passthrough_after_a_failure(self):
+        """A passthrough device can be unplugged after a transfer that failed in the stream (D-025).
+
+        On a source that has completed before the target has loaded (D-007) the guest is lost.
+        """
+        guest = self.boot(passthrough=["nvme"])
+        self.transfer(guest, fault=Cut(MIDDLE)).assert_rolled_back()
+        guest.unplug(guest.passthrough[0], seconds=2)
 
     def nic_is_forgotten(self, *, vhost: bool, netdev_first: bool = False):
         # Before the guest, whose QEMU has to be in that network. Without cpr it has two queues all the same.
