@@ -23,6 +23,8 @@ _RING = (errno.EINVAL, errno.EFAULT, errno.ENOBUFS)
 ERRORS: dict[str, tuple[int, ...]] = {
     # unix(7), sendmsg(2), and what a full or limited peer answers
     "SCM_RIGHTS": (errno.EPIPE, errno.ECONNRESET, errno.ENOMEM, errno.ENOBUFS, errno.ETOOMANYREFS),
+    # fs/fcntl.c, setfl()
+    "F_SETFL": (errno.EPERM, errno.EINVAL),
     # drivers/net/tun.c
     "TUNSETIFF": (errno.EBUSY, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.ENOMEM),
     "TUNSETQUEUE": (errno.EINVAL, errno.EPERM, errno.EBUSY, errno.E2BIG),
@@ -52,6 +54,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
 
 _PHASES = {
     ("SCM_RIGHTS", "source"): "handover",
+    ("F_SETFL", "source"): "stream",
     ("VHOST_RESET_OWNER", "source"): "release",
     ("VHOST_SET_OWNER", "source"): "rollback",
     ("VHOST_NET_SET_BACKEND", "target"): "resume",

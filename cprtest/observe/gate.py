@@ -37,7 +37,7 @@ _Rule = TypeVar("_Rule", bound=Rule)
 
 class Gate(Observer):
     """The gate of one test. descriptors: sends of descriptors (SCM_RIGHTS), too, at the price of a trap for
-    each answer of QEMU's monitor.
+    each answer of QEMU's monitor. flags: calls that set whether a descriptor blocks (F_SETFL), too.
 
     An event's time is when the supervisor had the call. It was made up to `err` earlier, as measured when
     that QEMU was started (on a busy machine a single one can be later), and was let go `held` ns later.
@@ -47,8 +47,9 @@ class Gate(Observer):
     success.
     """
 
-    def __init__(self, *, descriptors: bool = False) -> None:
+    def __init__(self, *, descriptors: bool = False, flags: bool = False) -> None:
         self._descriptors = descriptors
+        self._flags = flags
         self._supervisor: Supervisor | None = None
         self._sides: list[str | Machine] = []
         self._actors: list[str] = []
@@ -102,7 +103,7 @@ class Gate(Observer):
     def prefix(self, actor: str) -> tuple[list[str], list[int]]:
         with self._lock:
             if self._supervisor is None:
-                self._supervisor = Supervisor(self._descriptors, self._asked)
+                self._supervisor = Supervisor(self._descriptors, self._flags, self._asked)
                 self._ask()
             self._note()
             if actor == "target":
@@ -138,6 +139,8 @@ class Gate(Observer):
             raise ValueError(f"no call is named {rule.pattern}; the gate knows {', '.join(gate_calls.NAMES)}")
         if commands == {gate_calls.SENDMSG_COMMAND} and not self._descriptors:
             raise ValueError(f"{gate_calls.SCM_RIGHTS} is seen by Gate(descriptors=True) only")
+        if commands == {gate_calls.SET_FLAGS_COMMAND} and not self._flags:
+            raise ValueError(f"{gate_calls.SET_FLAGS} is seen by Gate(flags=True) only")
         with self._lock:
             self._rules.append(rule)
             self._ask()

@@ -13,16 +13,18 @@ from typing import Any
 
 from cprtest.observe import ioctls
 
-IOCTL, SENDMSG = 16, 46
+IOCTL, SENDMSG, FCNTL = 16, 46, 72
 SCM_RIGHTS = "SCM_RIGHTS"
 SENDMSG_COMMAND = 0xFFFFFFFF
 """Stands for sendmsg with descriptors where an ioctl has its command."""
+SET_FLAGS, SET_FLAGS_COMMAND = "F_SETFL", 4
+"""fcntl(2): whether a descriptor blocks."""
 CALIBRATE_COMMAND = 0x67617465
 """the gate's program measures with it how late its own times are."""
 
 _NOT_GATED = ("VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_SET_IRQS")
 IOCTLS = {name: command for name, command in ioctls.COMMANDS.items() if name not in _NOT_GATED}
-NAMES = (*IOCTLS, SCM_RIGHTS)
+NAMES = (*IOCTLS, SCM_RIGHTS, SET_FLAGS)
 _CONTAINER = "/dev/vfio/vfio"
 
 _AUDIT_ARCH_X86_64 = 0xC000003E
@@ -56,13 +58,15 @@ _TAP_FLAGS = {0x0100: "multi_queue", 0x0200: "attach", 0x0400: "detach", 0x4000:
 
 def command_of(name: str) -> int:
     """The number by which the gate's program knows the call `name`."""
-    return SENDMSG_COMMAND if name == SCM_RIGHTS else IOCTLS[name]
+    return {SCM_RIGHTS: SENDMSG_COMMAND, SET_FLAGS: SET_FLAGS_COMMAND}.get(name) or IOCTLS[name]
 
 
 def name_of(command: int, device: str) -> str:
     """The call's name; `device` is the path of its file."""
     if command == SENDMSG_COMMAND:
         return SCM_RIGHTS
+    if command == SET_FLAGS_COMMAND:
+        return SET_FLAGS
     return ioctls.name_of(command, container=device == _CONTAINER)
 
 
@@ -74,11 +78,11 @@ class _Jump:
     target: str
 
 
-def filter_program(descriptors: bool) -> bytes:
+def filter_program(descriptors: bool, flags: bool) -> bytes:
     """The seccomp filter (struct sock_filter, 8 bytes each): notify the calls above, allow all others.
 
     KVM_RUN passes through it millions of times: it first looks at the ioctl's type, then at the numbers of
-    that type. `descriptors`: sendmsg, too.
+    that type. `descriptors`: sendmsg, too. `flags`: fcntl that sets flags, too.
     """
     types = sorted({command & _TYPE for command in (*IOCTLS.values(), CALIBRATE_COMMAND)})
     code: list[_Jump | tuple[int, int] | str] = [
@@ -89,6 +93,11 @@ def filter_program(descriptors: bool) -> bytes:
         (_LOAD, _NUMBER),
         _Jump(IOCTL, "ioctl"),
         *([_Jump(SENDMSG, "notify")] if descriptors else []),
+        *([_Jump(FCNTL, "flags")] if flags else []),
+        (_RETURN, _ALLOW),
+        "flags",
+        (_LOAD, _COMMAND),
+        _Jump(SET_FLAGS_COMMAND, "notify"),
         (_RETURN, _ALLOW),
         "ioctl",
         (_LOAD, _COMMAND),

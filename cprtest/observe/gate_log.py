@@ -63,7 +63,7 @@ class Supervisor:
     Raises CprError where it cannot be compiled.
     """
 
-    def __init__(self, descriptors: bool, asked: Callable[[int], None]) -> None:
+    def __init__(self, descriptors: bool, flags: bool, asked: Callable[[int], None]) -> None:
         program = programs.host_program("gate")
         self._program = str(program)
         self._asked = asked
@@ -74,7 +74,7 @@ class Supervisor:
         self._size = _RECORDS_OFFSET + _RECORDS * _RECORD_SIZE
         self._file = os.memfd_create("cpr-gate")
         os.ftruncate(self._file, self._size)
-        code = gate_calls.filter_program(descriptors)
+        code = gate_calls.filter_program(descriptors, flags)
         os.pwrite(self._file, struct.pack("Q", len(code) // 8) + code, _FILTER_OFFSET)
         self._memory = mmap.mmap(self._file, self._size)
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

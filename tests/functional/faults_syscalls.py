@@ -24,7 +24,7 @@ VHOST = ("kvm", "vhost-net", "qemu:tap-cpr")
 COMPLETED = Expected("completed", ("completed",))
 CANCELLED = Expected(reported=("cancelled",))
 ANY = Expected("any", ("failed", "completed"))
-MUST_ROLL_BACK = ("source SCM_RIGHTS", "source VHOST_RESET_OWNER", "target VHOST_SET_OWNER")
+MUST_ROLL_BACK = ("source SCM_RIGHTS", "source F_SETFL", "source VHOST_RESET_OWNER", "target VHOST_SET_OWNER")
 """Calls without which there is no hand-over; of others a QEMU may make do without."""
 
 
@@ -38,6 +38,13 @@ class Syscalls(FaultTest):
         """Each call for a tap, and each descriptor's sending, fails with each errno of the kernel's."""
         gate, campaign, calls = self.gated(Tap(vhost=False))
         self.strike(list(self.failures(gate, calls)), campaign)
+
+    def test_blocking_mode(self):
+        """The source cannot set whether a descriptor blocks: it gives up, and says so."""
+        gate, campaign, calls = self.gated(None, self.by_nothing, flags=True)
+        found = Counter({call: count for call, count in calls.items() if call == "source F_SETFL"})
+        assert found, "the source set no descriptor's flags in a transfer"
+        self.strike(list(self.failures(gate, found)), campaign)
 
     def test_late(self):
         """A call that takes 1 ms to 10 s delays the transfer, and nothing else."""
@@ -99,16 +106,19 @@ class Syscalls(FaultTest):
                 yield Case(CallFails(gate, side, name, error, nth), expected)
 
     def gated(
-        self, net: Tap | None, load: Load | None = None, **guest: Any
+        self, net: Tap | None, load: Load | None = None, *, flags: bool = False, **guest: Any
     ) -> tuple[Gate, Campaign, Counter[str]]:
         """A gate, a campaign behind it, and the calls of a transfer, as "SIDE NAME"."""
-        gate = Gate(descriptors=True)
+        gate = Gate(descriptors=not flags, flags=flags)
         self.observe(gate)
         campaign = self.campaign(net=net, load=load or self.by_network, **guest)
         outcome = campaign.transfer()
         outcome.assert_completed()
         seen = [event for event in outcome.timeline.events if event.observer == "gate"]
         return gate, campaign, Counter(f"{event.actor} {event.name}" for event in seen)
+
+    def by_nothing(self, guest: Guest) -> Check:
+        return lambda: guest.run("true")
 
     def by_network(self, guest: Guest) -> Check:
         return echo.tcp(guest, self.network).wait_progress
