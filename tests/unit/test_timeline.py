@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cprtest.observe.trace import read_trace
-from cprtest.timeline.clock import WallClock
+from cprtest.timeline.clock import Offset, WallClock, step
 from cprtest.timeline.draw import draw
 from cprtest.timeline.event import Event, read_events, write_events
 from cprtest.timeline.phases import PHASES, RULES, place
@@ -225,3 +225,37 @@ def test_trace_lines_of_both_forms(tmp_path: Path, form: str) -> None:
     assert (event.actor, event.name, event.data["text"]) == ("target", "runstate_set", "to (running)")
     assert before - event.err <= event.t <= after + event.err
     assert read_trace(log, "target", clock, since=after + 10**9) == []
+
+
+@pytest.mark.parametrize("hour", [3600 * 10**9, -3600 * 10**9])
+def test_stamps_keep_their_time_when_the_clock_is_stepped(monkeypatch: pytest.MonkeyPatch, hour: int) -> None:
+    clock = WallClock()
+    usual = -clock.at(0)
+    stepped, back = time.monotonic_ns(), time.monotonic_ns() + 1000
+    monkeypatch.setattr(
+        "cprtest.timeline.clock._steps", [Offset(usual + hour, 10, stepped), Offset(usual, 10, back)]
+    )
+    for t, offset in ((stepped - 1, usual), (stepped + 500, usual + hour), (back + 500, usual)):
+        assert clock.at(t + offset) == t
+    # Made while the clock was being set.
+    assert clock.at(stepped - 100 + usual + hour) == stepped - 100
+    assert clock.error() < 10**9
+
+
+def test_a_step_is_known_to_those_who_lived_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = 0
+    monkeypatch.setattr("cprtest.timeline.clock._steps", [])
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead)
+
+    def settime(_clock: int, wall: int) -> None:
+        nonlocal ahead
+        ahead += wall - time.time_ns()
+
+    monkeypatch.setattr(time, "clock_settime_ns", settime)
+    before = WallClock()
+    step(-3600)
+    after = WallClock()
+    for clock in (before, after):
+        assert abs(clock.at(time.time_ns()) - time.monotonic_ns()) < 10**9
+        assert clock.error() < 10**9
