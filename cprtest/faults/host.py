@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The host changes while the guest is on its way: the tap's link goes down, its interface is deleted."""
+"""The host changes while the guest is on its way.
+
+A tap's link goes down, or its interface is deleted; the clock is stepped; a device is taken off the bus.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from cprtest.faults.stations import Action, Station
 from cprtest.host.programs import program
+from cprtest.timeline import clock
 
 if TYPE_CHECKING:
     from cprtest.host.network import Network
+    from cprtest.host.removal import Removal
     from cprtest.transfer import Transfer
 
 
@@ -51,3 +56,54 @@ class InterfaceDeleted(_Interface):
     def act(self, transfer: Transfer, station: Station) -> str:
         """Delete it."""
         return self._link("delete", "dev", self._interface)
+
+
+class ClockStepped(Action):
+    """The host's time of day is set ahead by `seconds`, or back, until the transfer has ended.
+
+    For a host that nobody else needs.
+    """
+
+    side = "source"
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        self.name = f"clock-stepped-{'ahead' if seconds > 0 else 'back'}"
+        self.breaks = f"the host's time of day, by {seconds:+} s"
+        self._left = 0
+
+    def act(self, transfer: Transfer, station: Station) -> str:
+        """Set it."""
+        before = clock.read_offset().value
+        clock.step(self._seconds)
+        self._left = self._seconds
+        moved = clock.read_offset().value - before
+        return f"the time of day went {moved / 1e9:+.6f} s away from the monotonic clock"
+
+    def undo(self, transfer: Transfer) -> None:
+        """Set it right, by the time that has passed."""
+        if self._left:
+            clock.step(-self._left)
+            self._left = 0
+
+
+class DeviceRemoved(Action):
+    """A passthrough device is taken off the host's bus. cut: the main channel breaks, too.
+
+    For a host that nobody else needs.
+    """
+
+    breaks = "the host's bus: a passthrough device is taken off it"
+    side = "source"
+
+    def __init__(self, removal: Removal, *, cut: bool = False) -> None:
+        self.name = "device-removed-main-cut" if cut else "device-removed"
+        self._removal = removal
+        self._cut = cut
+
+    def act(self, transfer: Transfer, station: Station) -> str:
+        """Take it away: it stays on the bus until QEMU lets go of it."""
+        self._removal.begin()
+        if self._cut:
+            station.relay.cut()
+        return "the kernel waits for QEMU to let go of the device"

@@ -4,14 +4,23 @@
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
 from cprtest.faults.command_line import OtherTarget, starved
-from cprtest.faults.host import InterfaceDeleted, LinkDown
+from cprtest.faults.host import ClockStepped, DeviceRemoved, InterfaceDeleted, LinkDown
 from cprtest.faults.stations import Acquired, At, Handover, Streaming
 from cprtest.faulttest import FaultTest
+from cprtest.host import vfio
+from cprtest.host.pci import PciDevice
+from cprtest.host.removal import Removal
+from cprtest.host.runs import Run
 from cprtest.needs import needs
 from cprtest.test import Tap
+from cprtest.timeline.timeline import tag
 from cprtest.workloads import echo
+from cprtest.workloads.clocks import Clocks
+from cprtest.workloads.passthrough import exercisers
 
 COMPLETED = Expected("completed", ("completed",))
+HOUR = 3600
+"""Seconds."""
 
 
 @needs("qemu:cpr-transfer")
@@ -38,3 +47,40 @@ class Host(FaultTest):
         """The tap's interface is deleted on the way: the target refuses it, the guest goes on (C-20)."""
         campaign = self.campaign(net=Tap(vhost=False), followed=False)
         self.strike([Case(At(Handover(), InterfaceDeleted(self.network)))], campaign)
+
+    @needs("lab", "root")
+    def test_clock_stepped(self):
+        """The host's clock is set ahead or back on the way: the guest's clocks and QEMU's figure are true."""
+        guest = self.boot()
+        clocks = Clocks(guest)
+        for fault in [At(s(), ClockStepped(by)) for s in (Handover, Streaming) for by in (HOUR, -HOUR)]:
+            clocks.wait_progress()
+            outcome = self.transfer(guest, fault=fault)
+            outcome.assert_completed()
+            told, seen = outcome.timeline.downtime["qemu"], outcome.timeline.between("stop", "complete")
+            self.assertAlmostEqual(told / 1e9, seen / 1e9, delta=1, msg=f"QEMU's downtime {tag('complete')}")
+        self.cross(guest, clocks)
+
+    @needs("lab", "root", "kvm", "qemu:vfio-cpr", "qemu:trace:migration_cpr_commit", "vfio:nvme")
+    def test_device_removed(self):
+        """A passthrough device is taken off the host's bus on the way: who has the guest then lets it go."""
+        guest = self.boot(passthrough=["nvme"])
+        (device,) = guest.passthrough
+        removal = self.bed.hold(Removal(PciDevice(device.address)))
+        for fault in (
+            At(Handover(), DeviceRemoved(removal)),
+            At(Handover(), DeviceRemoved(removal, cut=True)),
+            At(Acquired(), DeviceRemoved(removal)),
+            At(Streaming(), DeviceRemoved(removal)),
+            At(Streaming(), DeviceRemoved(removal, cut=True)),
+        ):
+            exercisers(guest, lambda: self.network)[0].exercise()
+            outcome = self.transfer(guest, fault=fault)
+            outcome.assert_rolled_back() if "cut" in fault.name else outcome.assert_completed()
+            guest.unplugged(device, seconds=8)  # stretched at least twice, and the kernel asks every ten
+            if not removal.ends():
+                self.fail(f"the guest has let {device.id} go, and a QEMU still has it {tag('handover')}")
+            removal.put_back()
+            self.transfer(guest).assert_completed()
+            vfio.bind(PciDevice(device.address), Run.start())
+            guest.plug(device)
