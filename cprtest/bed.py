@@ -89,6 +89,7 @@ class TestBed:
         self._workdir = workdir
         self._cleanups = contextlib.ExitStack()
         self._run = self._cleanups.enter_context(Run.start())
+        self._assigned = self._cleanups.enter_context(contextlib.ExitStack())
         self._scratch = self._run.scratch()
         self._network: Network | None = None
 
@@ -99,6 +100,12 @@ class TestBed:
         if (self._scratch / _HISTORY).exists():
             shutil.copy(self._scratch / _HISTORY, self._directory / _HISTORY)
         self._cleanups.close()
+
+    def end_guests(self) -> None:
+        """End every QEMU and give back their passthrough devices: the next guest may want the same."""
+        for machine in self.machines:
+            machine.kill()
+        self._assigned.close()
 
     def __enter__(self) -> Self:
         return self
@@ -369,7 +376,7 @@ class TestBed:
 
             for wanted in passthrough:
                 how = Assigned(wanted) if isinstance(wanted, str) else wanted
-                device = self._cleanups.enter_context(vfio.assigned(how.role, how.driver))
+                device = self._assigned.enter_context(vfio.assigned(how.role, how.driver))
                 how = replace(how, role=device.role)
                 devices.append(Passthrough(len(devices), how, device.address, iommufd))
         if vsock:

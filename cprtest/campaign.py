@@ -170,8 +170,7 @@ class Campaign:
 
     def _restart(self) -> None:
         """After a failure nothing is known of the guest: the next case gets a fresh one."""
-        for machine in self._bed.machines:
-            machine.kill()
+        self._bed.end_guests()
         self._guest = None
 
     def _write(self) -> None:
