@@ -3,9 +3,15 @@
 
 from pathlib import Path
 
+from cprtest.host.pci import PciDevice
 from cprtest.machine.memory import memory_file
 
 PAGE = 4096
+
+
+def reset(address: str) -> None:
+    """Reset a host's PCI device, whoever uses it; the kernel restores its configuration space. Root only."""
+    (PciDevice(address).path / "reset").write_text("1")
 
 
 def flip(image: Path, offset: int) -> None:

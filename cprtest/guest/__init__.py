@@ -34,5 +34,7 @@ def kernel_args(*, emulated: bool = False) -> str:
             "init_on_free=1",
             # Two clocks cannot be read close enough together there (docs/design-notes.md).
             *(("tsc=nowatchdog",) if emulated else ()),
+            # Registers of a device can be read behind its driver's back (cprtest/workloads/registers.py).
+            "iomem=relaxed",
         )
     )

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Memory of devices, which is not the guest's RAM, holds what the guest wrote, all of it (C-14)."""
+"""Memory of devices, which is not the guest's RAM, and their registers hold what the guest wrote (C-14)."""
 
+from cprtest.faults import plants
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.workloads.bar import BarPattern, vga
+from cprtest.workloads.passthrough import exerciser
+from cprtest.workloads.registers import Registers
 
 
 @needs("qemu:cpr-transfer")
@@ -62,3 +65,78 @@ class LyingDeviceMemory(CprTest):
         self.assertIn(f"device memory at {offset:#x} {text}", str(raised.exception))
         self.assertIn("[phase acquire]", str(raised.exception))
         self.assertNotIn(";", str(raised.exception), "one page was planted, more were found")
+
+
+class InUse(CprTest):
+    """What the tests below share."""
+
+    def in_use(self, role: str):
+        guest = self.boot(passthrough=[role])
+        (device,) = guest.passthrough
+        exerciser(guest, device, lambda: self.network).exercise()
+        return guest, Registers(guest, device)
+
+
+@needs("kvm", "qemu:vfio-cpr")
+class DeviceRegisters(InUse):
+    """
+    :avocado: tags=full
+    """
+
+    @needs("vfio:nvme")
+    def test_nvme(self):
+        """What a reset of an NVMe drive clears, its switch and its queues, is as it was (C-28)."""
+        self.registers_cross("nvme")
+
+    @needs("vfio:virtio-net", "netns")
+    def test_virtio_net(self):
+        """The same for a virtio-net NIC."""
+        self.registers_cross("virtio-net")
+
+    @needs("vfio:igb-vf", "netns")
+    def test_igb_vf(self):
+        """The same for a virtual function of an igb NIC."""
+        self.registers_cross("igb-vf")
+
+    @needs("vfio:e1000e", "netns")
+    def test_e1000e(self):
+        """The same for a NIC that only its bus can reset."""
+        self.registers_cross("e1000e")
+
+    @needs("vfio:ivshmem")
+    def test_ivshmem(self):
+        """The same for a device of memory, whose interrupt mask the guest set."""
+        self.registers_cross("ivshmem")
+
+    def registers_cross(self, role: str):
+        guest, registers = self.in_use(role)
+        self.transfer(guest).assert_completed()
+        registers.check()
+
+
+@needs("kvm", "qemu:vfio-cpr", "root")
+class LyingRegisters(InUse):
+    """
+    :avocado: tags=full
+    """
+
+    @needs("vfio:nvme")
+    def test_nvme_reset(self):
+        """A drive that the host resets behind everybody's back is found, register by register."""
+        self.reset("nvme", r"vfio-nvme: CC was 0x\w+ and is 0x0")
+
+    @needs("vfio:virtio-net", "netns")
+    def test_virtio_net_reset(self):
+        """The same for a NIC."""
+        self.reset("virtio-net", r"device_status was 0xf and is 0x0")
+
+    @needs("vfio:ivshmem")
+    def test_bus_reset(self):
+        """The same for a device that only its bus can reset."""
+        self.reset("ivshmem", r"IntrMask was 0x\w+ and is 0x0")
+
+    def reset(self, role: str, found: str):
+        guest, registers = self.in_use(role)
+        registers.check()
+        plants.reset(guest.passthrough[0].address)
+        self.assertRaisesRegex(AssertionError, found, registers.check)
