@@ -6,6 +6,7 @@ from cprtest.campaign import Case
 from cprtest.faults.command_line import OtherTarget, starved
 from cprtest.faults.host import ClockStepped, DeviceRemoved, InterfaceDeleted, LinkDown
 from cprtest.faults.stations import Acquired, At, Handover, Streaming
+from cprtest.faults.vhost_worker import WorkerStarved
 from cprtest.faulttest import FaultTest
 from cprtest.host import vfio
 from cprtest.host.pci import PciDevice
@@ -47,6 +48,14 @@ class Host(FaultTest):
         """The tap's interface is deleted on the way: the target refuses it, the guest goes on (C-20)."""
         campaign = self.campaign(net=Tap(vhost=False), followed=False)
         self.strike([Case(At(Handover(), InterfaceDeleted(self.network)))], campaign)
+
+    @needs("lab", "root", "kvm", "vhost-net", "tun", "netns", "qemu:tap-cpr")
+    def test_vhost_worker_starved(self):
+        """The source's vhost worker gets hardly any CPU: the release waits for it, the target owns then."""
+        campaign = self.campaign(
+            net=Tap(vhost=True), load=lambda guest: echo.tcp(guest, self.network).wait_progress
+        )
+        self.strike([Case(WorkerStarved(), COMPLETED)], campaign)
 
     @needs("lab", "root")
     def test_clock_stepped(self):
