@@ -75,10 +75,13 @@ class OpenFiles:
 
     def find(self, address: str, rdev: int) -> OpenFile:
         """The file at a kernel `address`; `rdev` is its device number as the kernel keeps it."""
-        if address not in self._files:
+        kind = self._kinds.get(rdev, "")
+        file = self._files.get(address)
+        # The end of a file of no known kind is not seen: its address may be another's by now.
+        if file is None or file.kind != kind:
             self._count += 1
-            self._files[address] = OpenFile(self._count, self._kinds.get(rdev, ""))
-        return self._files[address]
+            file = self._files[address] = OpenFile(self._count, kind)
+        return file
 
     def used(self, address: str, rdev: int, pid: int, fd: int) -> tuple[OpenFile, dict[str, Any]]:
         """The file that process `pid` has just used by descriptor `fd`, named if it was not; an event's data.

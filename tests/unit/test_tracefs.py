@@ -211,3 +211,12 @@ def test_one_process_is_the_source_until_it_calls_execve(kernel: Kernel) -> None
         ("target", "VHOST_SET_OWNER", False, "net0"),
         ("target", "VHOST_SET_OWNER", True, "net0"),
     ]
+
+
+def test_an_address_may_have_been_that_of_a_file_of_no_interest(kernel: Kernel) -> None:
+    def before() -> None:
+        kernel.line(SOURCE, "scm_recv", "(security_file_receive+0x4/0x140) file=0xa0 rdev=0")
+        kernel.ioctl(SOURCE, "VHOST_SET_OWNER", 0xA0, 10)
+
+    seen = hand_over(Tap(cpr=True), before=before, during=lambda: None)
+    assert [(e["name"], e.get("device")) for e in seen] == [("OWNED", "net0")]
