@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from cprtest.faults.fault import Fault
 from cprtest.host.programs import program
 
 if TYPE_CHECKING:
-    from cprtest.transfer import TargetPlan, Transfer
+    from cprtest.transfer import Transfer
 
 _POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 _SHM = Path("/dev/shm")
@@ -106,7 +107,52 @@ class MemoryLimited(Fault):
             self._group.rmdir()
 
 
-def nobody(plan: TargetPlan) -> None:
-    """The target runs as the user nobody (65534), without capabilities."""
-    ids = ("--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all")
-    plan.prefix += [program("setpriv"), *ids]
+class PathGone(Fault):
+    """A device node, a directory of them or an image is not there when the target starts."""
+
+    phase = "acquire"
+    side = "target"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._away = path.with_name(f"{path.name}.away-{os.getpid()}")
+        self.name = f"no-{path.name}"
+        self.breaks = f"the path {path}"
+
+    def arm(self, transfer: Transfer) -> None:
+        """Move it away."""
+        self._path.rename(self._away)
+        self.struck(f"{self._path} was moved away before the target was started")
+
+    def undo(self, transfer: Transfer) -> None:
+        """Move it back."""
+        if self._away.exists():
+            self._away.rename(self._path)
+
+
+class PathDenied(Fault):
+    """The target may not open a device node, a directory of them or an image.
+
+    It is root without the capability to pass over permissions, so that nothing else is denied to it.
+    """
+
+    phase = "acquire"
+    side = "target"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mode: int | None = None
+        self.name = f"denied-{path.name}"
+        self.breaks = f"the right to open {path}"
+
+    def arm(self, transfer: Transfer) -> None:
+        """Take all permissions away (setpriv(1), capabilities(7))."""
+        self._mode = self._path.stat().st_mode
+        self._path.chmod(0)
+        transfer.plan.prefix += [program("setpriv"), "--bounding-set=-dac_override,-dac_read_search"]
+        self.struck(f"the target was started without the right to open {self._path}")
+
+    def undo(self, transfer: Transfer) -> None:
+        """Give them back."""
+        if self._mode is not None:
+            self._path.chmod(stat.S_IMODE(self._mode))
