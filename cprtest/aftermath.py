@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cprtest.errors import CprError
+from cprtest.errors import CprError, Damage
 from cprtest.limits import TimeLimit, wait_until
 from cprtest.machine.process import Machine
 from cprtest.observe import proc
@@ -88,7 +88,7 @@ class Aftermath:
         getattr(self, f"_{ends.replace('-', '_')}")(outcome)
         if ends != "lost":
             for check in self.checks:
-                self._in_phase("resume" if ends == "completed" else "rollback", check)
+                (self._handed_over if ends == "completed" else self._back)(check)
 
     def _completed(self, outcome: Outcome) -> None:
         outcome.assert_completed()
@@ -156,8 +156,17 @@ class Aftermath:
             )
 
     @staticmethod
-    def _in_phase(phase: str, check: Callable[[], object]) -> None:
+    def _back(check: Callable[[], object]) -> None:
+        """`check` a guest that came back: the roll-back is to blame, as what a fault breaks is no evidence."""
         try:
             check()
         except (AssertionError, CprError) as error:
-            raise AssertionError(f"{error} {tag(phase)}") from error
+            raise AssertionError(f"{error} {tag('rollback')}") from error
+
+    @staticmethod
+    def _handed_over(check: Callable[[], object]) -> None:
+        """`check` a guest on the target: any phase may be to blame, resume where there is no evidence."""
+        try:
+            check()
+        except (AssertionError, CprError) as error:
+            raise Damage(str(error), getattr(error, "phase", "resume")) from error

@@ -128,7 +128,11 @@ class Campaign:
         """
         last = self._bed.transfers[-1:]
         ends = [f"{m.actor} {m.gone() or m.last_words()}" for t in last for m in (t.source, t.target)]
-        found = None if "[phase " in str(failure) else blame(self._bed.outcomes[transfers:], "rollback")
+        found = (
+            None
+            if "[phase " in str(failure)
+            else blame(self._bed.outcomes[transfers:], getattr(failure, "phase", "rollback"))
+        )
         return "\n".join([f"{type(failure).__name__}: {failure}{f' {found}' if found else ''}", *ends])
 
     def _strike(self, case: Case) -> None:
