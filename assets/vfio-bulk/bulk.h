@@ -88,6 +88,7 @@ void bulk_fill(struct bulk_device *bulk, u64 seed);
 void bulk_forget(struct bulk_device *bulk);
 int bulk_map_bar(struct bulk_device *bulk);
 void bulk_unmap_bar(struct bulk_device *bulk);
+void bulk_answer(struct bulk_device *bulk);
 size_t bulk_visible(struct bulk_device *bulk);
 void *bulk_at(struct bulk_device *bulk, size_t offset, size_t *length);
 u32 bulk_fingerprint(struct bulk_device *bulk);

@@ -74,6 +74,22 @@ int bulk_map_bar(struct bulk_device *bulk)
 	return 0;
 }
 
+/*
+ * Let the memory answer. A device that receives its state is not set up yet: QEMU sends what configuration
+ * space holds after the device's own state, and until then memory is switched off, and takes no writes.
+ * What a device has inside would not depend on that.
+ */
+void bulk_answer(struct bulk_device *bulk)
+{
+	struct pci_dev *pdev = bulk->core.pdev;
+	u16 command;
+
+	down_write(&bulk->core.memory_lock);
+	pci_read_config_word(pdev, PCI_COMMAND, &command);
+	pci_write_config_word(pdev, PCI_COMMAND, command | PCI_COMMAND_MEMORY);
+	up_write(&bulk->core.memory_lock);
+}
+
 /* Called when its last user closes it; the mapping goes with vfio's. */
 void bulk_unmap_bar(struct bulk_device *bulk)
 {

@@ -109,6 +109,7 @@ static int pass_arc(struct bulk_device *bulk, enum vfio_device_mig_state to, str
 		if (!ret)
 			bulk_end_session(bulk);
 	} else if (to == VFIO_DEVICE_STATE_RESUMING) {
+		bulk_answer(bulk);
 		ret = begin_session(bulk, false, filp);
 	} else if (is_saving(to) && !is_saving(from)) {
 		ret = begin_session(bulk, true, filp);

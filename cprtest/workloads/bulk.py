@@ -26,6 +26,12 @@ class BulkState:
 
     def check(self) -> None:
         """Raises Damage when the device does not run, or is not what it was; then the guest uses it again."""
+        self.check_state()
+        self._memory.exercise()
+        self._fingerprint = self.host.fingerprint()
+
+    def check_state(self) -> None:
+        """Raises Damage when the device does not run, or its state is not what it was."""
         state, fingerprint = self.host.state, self.host.fingerprint()
         told = "; ".join(
             f"{arc.before} > {arc.after}{' failed' if arc.error else ''}" for arc in self.host.arcs()
@@ -36,8 +42,6 @@ class BulkState:
             )
         if state != "RUNNING":
             raise Damage(f"device state: it is in {state}, not RUNNING; its changes: {told}", "resume")
-        self._memory.exercise()
-        self._fingerprint = self.host.fingerprint()
 
     def assert_not_copied(self) -> None:
         """Nobody has read or written the device's state since it was opened."""

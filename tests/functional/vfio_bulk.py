@@ -65,16 +65,22 @@ class VfioBulk(BulkTest):
 
 @needs("kvm", "vfio:ivshmem", "module:vfio-bulk", "qemu:vfio-cpr")
 class Reloaded(BulkTest):
-    """Fails as of 2026-11-23: the state differs after the load, and why is not known (docs/findings).
-
-    :avocado: tags=unproven
+    """
+    :avocado: tags=full
     """
 
     def test_saved_and_loaded(self):
         """The stand-in is worth its name: all of its state goes through a file when the guest does."""
         guest, state = self.boot_bulk(96, "on")
         self.bed.reload(guest)
-        state.check()
+        state.check_state()
+
+    def test_byte_flipped(self):
+        """A byte of it that changes on the way is found."""
+        guest, state = self.boot_bulk(16, "on")
+        state.host.plant("flip:STOP_COPY")
+        self.bed.reload(guest)
+        self.assertRaisesRegex(AssertionError, "device state: was", state.check_state)
 
 
 @needs("kvm", "module:mtty", "qemu:vfio-cpr")
