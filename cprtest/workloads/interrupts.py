@@ -1,25 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Interrupts of a PCI device as the guest counts them, and the means to take them away."""
 
+import re
+from itertools import takewhile
+
 from cprtest.guest.guest import Guest
+from cprtest.limits import wait_until
 from cprtest.machine.devices import Passthrough
+from cprtest.workloads.config_space import MSIX, ConfigSpace
 
 _MASK_ALL = 0x40  # in the upper byte of MSI-X's message control, PCI specification 7.7.2
 _INTX_DISABLE = 0x04  # in the upper byte of the command register
+_VTEICS = 0x1520  # "cause set" of the Intel 82576's virtual functions, by datasheet
+_ENTRY, _CONTROL = 16, 12  # an entry of MSI-X's table, and in it the word with the mask bit, 7.7.2.9
 
 
 def count(guest: Guest, device: Passthrough) -> int:
-    """Interrupts that `device` has raised in the guest so far, all its vectors together.
+    """Interrupts that `device` has raised in the guest so far, all its vectors together."""
+    return sum(by_vector(guest, device).values())
+
+
+def by_vector(guest: Guest, device: Passthrough) -> dict[str, int]:
+    """The same for each vector by itself, under the name that its driver gave it. INTx is one vector.
 
     The device's MSI and MSI-X vectors are the names in msi_irqs/ (kernel: Documentation/ABI/testing/
     sysfs-bus-pci), else its INTx line is in irq.
     """
-    listed = guest.run(
+    return {line.split()[-1]: _sum(line) for line in _lines(guest, device)}
+
+
+def _lines(guest: Guest, device: Passthrough) -> list[str]:
+    """The device's lines of /proc/interrupts; vectors that its driver does not use have none."""
+    return guest.run(
         f"cd {device.guest_path} && for n in $(ls msi_irqs 2>/dev/null || cat irq); do "
-        'grep -E "^ *$n:" /proc/interrupts; done'
-    )
-    words = [line.partition(":")[2].split() for line in listed.splitlines()]
-    return sum(int(word) for line in words for word in line if word.isdigit())
+        'grep -E "^ *$n:" /proc/interrupts || true; done'
+    ).splitlines()
+
+
+def _sum(line: str) -> int:
+    """Of all vCPUs: the numbers before the name of the interrupt controller."""
+    words = line.partition(":")[2].split()
+    return sum(int(word) for word in takewhile(str.isdigit, words))
 
 
 def without_msi(guest: Guest, device: Passthrough) -> None:
@@ -28,6 +49,8 @@ def without_msi(guest: Guest, device: Passthrough) -> None:
     The switch is that of the port it is plugged into (Documentation/ABI/testing/sysfs-bus-pci, msi_bus).
     """
     name = device.guest_path.rpartition("/")[2]
+    bound = f"test -e {device.guest_path}/driver"
+    wait_until(f"the guest's driver to take {device.id}", lambda: guest.succeeds(bound), 10)
     guest.run(
         f"cd {device.guest_path} && driver=$(readlink -f driver) && echo {name} >$driver/unbind && "
         f"echo 0 >$(readlink -f {device.guest_path}/..)/msi_bus && echo {name} >$driver/bind",
@@ -37,17 +60,28 @@ def without_msi(guest: Guest, device: Passthrough) -> None:
 
 def mask(guest: Guest, device: Passthrough) -> None:
     """Take the device's interrupts away behind the driver's back: all MSI-X vectors masked, INTx disabled."""
-    guest.run(
-        f"config={device.guest_path}/config; {_SHELL} set_bits 5 {_INTX_DISABLE}; at=$(byte 52); "
-        f"while [ $at != 0 ]; do [ $(byte $at) != 17 ] || set_bits $((at + 3)) {_MASK_ALL}; "
-        "at=$(byte $((at + 1))); done"
-    )
+    space = ConfigSpace(guest, device)
+    masked = {5: space.word(5, 1) | _INTX_DISABLE}
+    masked |= {at + 3: space.word(at + 3, 1) | _MASK_ALL for at in space.capabilities(MSIX)}
+    for offset, value in masked.items():
+        guest.run(
+            f"printf '\\{value:03o}' | dd of={device.guest_path}/config bs=1 seek={offset} conv=notrunc"
+            " 2>/dev/null"
+        )
 
 
-# Bytes of the configuration space: at 52 the first capability, then id and next of each; 17 is MSI-X.
-_SHELL = """
-byte() { echo $(od -An -tu1 -j$1 -N1 $config); }
-set_bits() {
-    printf "\\$(printf %03o $(($(byte $1) | $2)))" | dd of=$config bs=1 seek=$1 conv=notrunc 2>/dev/null
-}
-"""
+def mask_vector(guest: Guest, device: Passthrough, name: str) -> None:
+    """The same for one MSI-X vector alone, by its name: the mask bit of its entry in the table."""
+    (line,) = (line for line in _lines(guest, device) if line.split()[-1] == name)
+    (entry,) = re.findall(r" (\d+)-edge", line)
+    space = ConfigSpace(guest, device)
+    (at,) = space.capabilities(MSIX)
+    where = space.word(at + 4, 4)  # the window in the lowest three bits
+    address = space.bar(where & 7) + (where & ~7) + int(entry) * _ENTRY + _CONTROL
+    guest.run(f"devmem {address:#x} 32 1")
+
+
+def raise_unasked(guest: Guest, device: Passthrough, times: int) -> None:
+    """Have an igb VF raise its first vector so often, though nothing has happened to it."""
+    address = ConfigSpace(guest, device).bar(0) + _VTEICS
+    guest.run(f"for n in $(seq {times}); do devmem {address:#x} 32 1; done", seconds=20)

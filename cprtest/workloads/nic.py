@@ -26,7 +26,7 @@ class Nic:
         self._wire = wire
         self._address = GUEST_ADDRESS.format(number)
         network.adopt(wire, address=f"{HOST_ADDRESS.format(number)}/24")
-        self._name = name = (
+        self.name = name = (
             wait_until(
                 f"the guest's driver to make a NIC of {device.id}",
                 lambda: guest.run(
@@ -49,7 +49,7 @@ class Nic:
 
     def question(self) -> "Question":
         """A packet for the guest, not sent yet."""
-        hardware = self._guest.run(f"cat /sys/class/net/{self._name}/address").strip()
+        hardware = self._guest.run(f"cat /sys/class/net/{self.name}/address").strip()
         # Else the host would ask for the address, and those packets raise interrupts, too.
         entry = [self._address, "lladdr", hardware, "dev", self._wire, "nud", "permanent"]
         self._network.run(["ip", "neighbour", "replace", *entry])
