@@ -157,7 +157,7 @@ class Aftermath:
 
     @staticmethod
     def _back(check: Callable[[], object]) -> None:
-        """`check` a guest that came back: the roll-back is to blame, as what a fault breaks is no evidence."""
+        """`check` a guest that came back: the roll-back is to blame, what a fault breaks is no evidence."""
         try:
             check()
         except (AssertionError, CprError) as error:
