@@ -25,6 +25,11 @@ def times_run(pid: int, thread: int) -> int:
     return int(text(f"/proc/{pid}/task/{thread}/schedstat").split()[2])
 
 
+def state(pid: int, thread: int) -> str:
+    """What a thread does: R runs or wants to, S sleeps, and so on (proc_pid_stat(5))."""
+    return text(f"/proc/{pid}/task/{thread}/stat").rpartition(")")[2].split()[0]
+
+
 def files(pid: int) -> dict[int, str]:
     """What the process's descriptors lead to, by number: a path, socket:[1234], /memfd:NAME ..."""
     found = {}
