@@ -21,6 +21,7 @@ from typing import Any
 from cprtest.bed import TestBed
 from cprtest.errors import CprError, exit_status
 from cprtest.guest.guest import Guest
+from cprtest.limits import wait_until
 from cprtest.machine.devices import GUEST_ADDRESS, Tap
 from cprtest.measure import spread
 from cprtest.paths import lane
@@ -29,6 +30,7 @@ from cprtest.workloads.journal import DiskJournal
 from cprtest.workloads.tcp import TcpStreams
 
 _ADDRESS = GUEST_ADDRESS.format(0)
+_IPERF_PORT = 5201
 _WRITERS = 4
 _RECORD = 8192
 """Bytes: what a record of the journal has on average."""
@@ -65,6 +67,8 @@ def _a_second(counted: Callable[[], int], seconds: float) -> float:
 def iperf(bed: TestBed, guest: Guest, seconds: float) -> float:
     """Gbit/s of iperf3, both ways together, as many connections."""
     guest.run("iperf3 -s -D -1")
+    listening = f"grep -qi :{_IPERF_PORT:04x} /proc/net/tcp /proc/net/tcp6"
+    wait_until("iperf3 to listen", lambda: guest.succeeds(listening), 10)
     words = ["iperf3", "-c", _ADDRESS, "--bidir", "-P", str(_WRITERS), "-t", f"{seconds:.0f}", "-J"]
     said = json.loads(bed.network.run(words).stdout)["end"]
     ways = ("sum_received", "sum_received_bidir_reverse")
