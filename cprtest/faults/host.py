@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The host changes while the guest is on its way.
 
-A tap's link goes down, or its interface is deleted; the clock is stepped; a device is taken off the bus.
+A tap's link goes down, or its interface is deleted; the clock is stepped; a device is taken off the bus, or
+reports an error.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cprtest.faults.stations import Action, Station
+from cprtest.host import aer
 from cprtest.host.programs import program
 from cprtest.timeline import clock
 
@@ -107,3 +109,22 @@ class DeviceRemoved(Action):
         if self._cut:
             station.relay.cut()
         return "the kernel waits for QEMU to let go of the device"
+
+
+class DeviceError(Action):
+    """A passthrough device reports an error that its user has to know of (PCIe AER, not fatal).
+
+    For a host that nobody else needs.
+    """
+
+    name = "device-error"
+    breaks = "a passthrough device, by its own report"
+    side = "source"
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def act(self, transfer: Transfer, station: Station) -> str:
+        """Have it report one, and wait until the kernel has it."""
+        aer.report_error(self._address)
+        return f"the kernel has counted {aer.errors(self._address)} errors of the device"

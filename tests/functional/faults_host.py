@@ -4,11 +4,12 @@
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
 from cprtest.faults.command_line import OtherTarget, starved
-from cprtest.faults.host import ClockStepped, DeviceRemoved, InterfaceDeleted, LinkDown
+from cprtest.faults.host import ClockStepped, DeviceError, DeviceRemoved, InterfaceDeleted, LinkDown
 from cprtest.faults.stations import Acquired, At, Handover, Streaming
 from cprtest.faults.vhost_worker import WorkerStarved
 from cprtest.faulttest import FaultTest
 from cprtest.host import vfio
+from cprtest.host.aer import report_error
 from cprtest.host.pci import PciDevice
 from cprtest.host.removal import Removal
 from cprtest.host.runs import Run
@@ -22,6 +23,8 @@ from cprtest.workloads.passthrough import exercisers
 COMPLETED = Expected("completed", ("completed",))
 HOUR = 3600
 """Seconds."""
+TOLD = "Unrecoverable error detected"
+"""What QEMU says of a device's error."""
 
 
 @needs("qemu:cpr-transfer")
@@ -93,3 +96,21 @@ class Host(FaultTest):
             self.transfer(guest).assert_completed()
             vfio.bind(PciDevice(device.address), Run.start())
             guest.plug(device)
+
+    @needs("lab", "root", "kvm", "qemu:vfio-cpr", "vfio:e1000e")
+    def test_device_error(self):
+        """An error that a passthrough device reports on the way stops the guest, as it does else (D-027)."""
+        guest = self.boot(passthrough=["e1000e"])
+        fault = At(Streaming(), DeviceError(guest.passthrough[0].address))
+        outcome = self.transfer(guest, fault=fault)
+        if outcome.survivor != "none":
+            told = [m.actor for m in (outcome.source, outcome.target) if TOLD in m.log.read_text()]
+            has = f"the guest runs on the {outcome.survivor} with a device that reported an error"
+            self.fail(f"{has}, of which {' and '.join(told)} knew {tag('resume')}")
+
+    @needs("lab", "root", "kvm", "vfio:e1000e")
+    def test_device_error_without_a_transfer(self):
+        """The same error while the guest runs stops it: QEMU's own rule."""
+        guest = self.boot(passthrough=["e1000e"])
+        report_error(guest.passthrough[0].address)
+        guest.machine.wait_run_state("internal-error")
