@@ -112,6 +112,12 @@ def test_parameters_are_in_the_variants_where_p_is_refused() -> None:
     assert "-p" not in words and words[words.index("--json-variants-load") + 1] == "/v"
 
 
+@pytest.mark.parametrize("words", [["tests/functional/vfio.py:Vfio.test_nvme"], ["full", "--", "vfio.py"]])
+def test_tests_by_name_are_avocados(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="avocado --config avocado.cfg run FILE"):
+        arguments.parse(words)
+
+
 @pytest.mark.parametrize("words", [["-m", "a.yaml"], ["--cit-parameter-file=a.cit"]])
 def test_variants_are_not_given_behind_our_back(words: list[str]) -> None:
     with pytest.raises(UsageError, match="given as --variants FILE"):
