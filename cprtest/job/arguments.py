@@ -98,8 +98,8 @@ def parse(words: list[str]) -> Arguments:
         ours, avocado = words[: words.index("--")], words[words.index("--") + 1 :]
     if named := [word for word in words if word.partition(":")[0].endswith(".py")]:
         raise UsageError(
-            f"{named[0]}: scripts/run runs suites. For a test by its name: .venv/bin/avocado --config avocado.cfg "
-            "run FILE:CLASS.TEST, in the lab with `scripts/lab run` before it."
+            f"{named[0]}: scripts/run runs suites. For a test by its name: .venv/bin/avocado --config "
+            "avocado.cfg run FILE:CLASS.TEST, in the lab with `scripts/lab run` before it."
         )
     parser = _Parser(
         prog="scripts/run",
