@@ -39,6 +39,10 @@ class TargetPlan:
     fds: list[int]
     prefix: list[str] = field(default_factory=list)
 
+    def place_of(self, kind: str) -> int:
+        """Where in `extra` the channel `kind` (main or cpr) is; -incoming is the word before it."""
+        return next(n for n, word in enumerate(self.extra) if f'"{kind}"' in word)
+
 
 class Transfer:
     """A cpr-transfer of the guest on `source` to a new QEMU, step by step.

@@ -33,9 +33,7 @@ class ByProgram(Fault):
         """Have the target read from its program."""
         self._fifo = transfer.scratch / "stream"
         os.mkfifo(self._fifo)
-        extra = transfer.plan.extra
-        at = next(n for n, word in enumerate(extra) if '"main"' in word)
-        extra[at] = json.dumps(_by(program("cat"), str(self._fifo)))
+        transfer.plan.extra[transfer.plan.place_of("main")] = json.dumps(_by(program("cat"), str(self._fifo)))
 
     def ready(self, transfer: Transfer) -> None:
         """Have the source write to its own."""

@@ -81,9 +81,8 @@ class NoCprChannel(Fault):
 
     def arm(self, transfer: Transfer) -> None:
         """Leave it out; the socket stays with the target, unread."""
-        extra = transfer.plan.extra
-        at = next(n for n, word in enumerate(extra) if '"cpr"' in word)
-        del extra[at - 1 : at + 1]
+        at = transfer.plan.place_of("cpr")
+        del transfer.plan.extra[at - 1 : at + 1]
 
     def strike(self, transfer: Transfer) -> None:
         """Cancel when the target is up and waits for an ordinary migration."""

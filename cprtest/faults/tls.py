@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cprtest.faults.fault import Fault
-from cprtest.faults.main_channel import Cut, Recorded, Stalled
+from cprtest.faults.main_channel import Recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,8 +69,7 @@ class Encrypted(Fault):
         """Who has the guest now takes part in other transfers, without TLS."""
         self._fault.close()
         for machine in self._set:
-            if machine.run_state():
-                machine.qmp.command("migrate-set-parameters", tls_creds="")
+            _without_tls(machine)
         self._set = []
 
     def confirm(self, outcome: Outcome) -> None:
@@ -81,28 +80,19 @@ class Encrypted(Fault):
 
 
 class Handshake(Recorded):
-    """Nothing is broken, and what goes through is seen to be TLS."""
+    """Nothing goes wrong but by the credentials of the two sides; `name` says how they fit.
 
-    name = "handshake"
-
-    def confirm(self, outcome: Outcome) -> None:
-        """It began with a handshake."""
-        begun = bytes(self.relay.forward.recorded[:2])
-        if begun == _HANDSHAKE:
-            self.struck(f"{self.relay.forward.passed} bytes of TLS went through", outcome.since)
-
-
-class Disagreed(Handshake):
-    """The sides' credentials do not fit; `name` says in which way. `plain`: the source has none."""
+    plain: the source has none. What it sends first is seen to be TLS, or not to be.
+    """
 
     breaks = "the credentials of the two sides"
 
-    def __init__(self, name: str, *, plain: bool = False) -> None:
+    def __init__(self, name: str = "handshake", *, plain: bool = False) -> None:
         self.name = name
         self._plain = plain
 
     def confirm(self, outcome: Outcome) -> None:
-        """The source began as it had been told, and the migration ended before it was complete."""
+        """The source began as it had been told."""
         begun = bytes(self.relay.forward.recorded[:2])
         if begun and (begun == _HANDSHAKE) is not self._plain:
             self.struck(f"the source's first bytes were {begun.hex()}", outcome.since)
@@ -123,13 +113,18 @@ class NoCredentials(Fault):
 
     def close(self) -> None:
         """Take it back."""
-        if hasattr(self, "_source") and self._source.run_state():
-            self._source.qmp.command("migrate-set-parameters", tls_creds="")
+        if hasattr(self, "_source"):
+            _without_tls(self._source)
 
     def confirm(self, outcome: Outcome) -> None:
         """The source says that it has none of that name."""
         if "nonesuch" in outcome.error:
             self.struck(f"the source says: {outcome.error}", outcome.since)
+
+
+def _without_tls(machine: Machine) -> None:
+    if machine.run_state():
+        machine.qmp.command("migrate-set-parameters", tls_creds="")
 
 
 def credentials(directory: Path, side: str, key: str) -> dict[str, Any]:
@@ -144,13 +139,3 @@ def credentials(directory: Path, side: str, key: str) -> dict[str, Any]:
         "dir": str(place),
         "endpoint": "client" if side == "source" else "server",
     }
-
-
-def cuts(*counts: int) -> list[Encrypted]:
-    """The encrypted channel is cut after `counts` bytes: in the handshake, after it."""
-    return [Encrypted(Cut(count)) for count in counts]
-
-
-def stalls(*counts: int) -> list[Encrypted]:
-    """It stands still there, and the user cancels."""
-    return [Encrypted(Stalled(count)) for count in counts]

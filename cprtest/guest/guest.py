@@ -63,8 +63,9 @@ class Guest:
                     raise GuestDied(f"guest command `{command}`: {dead}") from silence
                 if isinstance(silence, Interrupted) or time.monotonic() > deadline:
                     waited = f"{time.monotonic() - start:.0f} s"
-                    why = f"no reply within {waited}, QEMU is {self.machine.run_state()}"
-                    if seconds >= _HANG and self.machine.run_state():
+                    state = self.machine.run_state()
+                    why = f"no reply within {waited}, QEMU is {state}"
+                    if seconds >= _HANG and state:
                         autopsy.write(self.machine, self.directory / "hang.log")
                     raise GuestError(f"guest command `{command}`: {why}") from silence
 

@@ -3,8 +3,8 @@
 
 from cprtest.aftermath import Expected
 from cprtest.campaign import Case
-from cprtest.faults.main_channel import Cut
-from cprtest.faults.tls import OTHER_KEY, Disagreed, Encrypted, Handshake, NoCredentials, cuts, stalls
+from cprtest.faults.main_channel import Cut, Stalled
+from cprtest.faults.tls import OTHER_KEY, Encrypted, Handshake, NoCredentials
 from cprtest.faulttest import FaultTest
 from cprtest.needs import needs
 
@@ -26,9 +26,9 @@ class Tls(FaultTest):
 
     def test_credentials(self):
         """Credentials that do not fit end in a roll-back, with an error that says so (C-06)."""
-        wrong = Encrypted(Disagreed("other-key"), source=OTHER_KEY)
-        target_plain = Encrypted(Disagreed("target-in-plain"), target=None)
-        source_plain = Encrypted(Disagreed("source-in-plain", plain=True), source=None)
+        wrong = Encrypted(Handshake("other-key"), source=OTHER_KEY)
+        target_plain = Encrypted(Handshake("target-in-plain"), target=None)
+        source_plain = Encrypted(Handshake("source-in-plain", plain=True), source=None)
         self.strike(
             [
                 Case(wrong, Expected(error="(?i)tls|handshake")),
@@ -40,9 +40,10 @@ class Tls(FaultTest):
 
     def test_cut(self):
         """The channel is cut in the handshake or after it, on either way: the guest is back (C-06)."""
-        back = [Encrypted(Cut(count, back=True)) for count in IN_HANDSHAKE]
-        self.strike([Case(fault) for fault in [*cuts(*IN_HANDSHAKE, *AFTER_IT), *back]])
+        cuts = [Cut(count) for count in (*IN_HANDSHAKE, *AFTER_IT)]
+        cuts += [Cut(count, back=True) for count in IN_HANDSHAKE]
+        self.strike([Case(Encrypted(cut)) for cut in cuts])
 
     def test_cancelled(self):
         """A handshake that hangs can be cancelled, and so can the stream after it (C-21)."""
-        self.strike([Case(fault, CANCELLED) for fault in stalls(*IN_HANDSHAKE, *AFTER_IT)])
+        self.strike([Case(Encrypted(Stalled(at)), CANCELLED) for at in (*IN_HANDSHAKE, *AFTER_IT)])
