@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a lab is made of: its command line, devices, script and images. Nothing is booted."""
 
+import contextlib
 import json
 import os
 import shutil
 import struct
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from cprtest import paths
 from cprtest.errors import UsageError
 from cprtest.lab import LabError, cli, command, devices, images, kernel, launch
+from cprtest.lab.session import BOOT_LIMIT, FIRST_BOOT_LIMIT, NotStarted
 
 PARTS = command.Parts(
     qemu=Path("/q/bin/qemu-system-x86_64"),
@@ -176,3 +179,33 @@ def test_a_lab_can_have_some_of_the_devices() -> None:
     assert "-device nvme" in " ".join(devices.qemu_options(some, [(3, 4)]))
     with pytest.raises(UsageError, match="has no device gpu; it can have virtio-net, igb-vf"):
         devices.chosen(everything, ("gpu",))
+
+
+@pytest.mark.parametrize("hangs", [1, 2])
+def test_a_lab_that_did_not_take_its_command_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], hangs: int
+) -> None:
+    limits: list[float] = []
+
+    class Lab:
+        """Hangs so many times, then takes the command."""
+
+        def wait(self, _out: object, _err: object, limit: float) -> int:
+            limits.append(limit)
+            if len(limits) <= hangs:
+                raise NotStarted("The lab hung in its firmware.")
+            return 3
+
+    @contextlib.contextmanager
+    def started(*_: object) -> Iterator[Lab]:
+        yield Lab()
+
+    monkeypatch.setattr(launch, "started", started)
+    what = launch.Command(("true",))
+    if hangs == 1:
+        assert launch.run(what, launch.Settings()) == 3
+    else:
+        with pytest.raises(NotStarted, match="firmware"):
+            launch.run(what, launch.Settings())
+    assert limits == [FIRST_BOOT_LIMIT, BOOT_LIMIT]
+    assert capsys.readouterr().err == "The lab hung in its firmware. Starting it once more.\n"
