@@ -43,7 +43,7 @@ from cprtest.machine.devices import (
 from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
 from cprtest.machine.process import Machine
-from cprtest.machine.spec import GuestSpec, Image
+from cprtest.machine.spec import BAR_WINDOW, LARGE_BAR_WINDOW, GuestSpec, Image
 from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
@@ -191,7 +191,18 @@ class TestBed:
         accel = accel or self._best_accel()
         if memory == "shm":
             memory = str(self._run.scratch(Path("/dev/shm")) / "memory")
-        spec = GuestSpec(_image(kernel), accel, memory_mib, vcpus, devices, memory, machine, sandbox=sandbox)
+        assigned = [Assigned(word) if isinstance(word, str) else word for word in passthrough]
+        spec = GuestSpec(
+            _image(kernel),
+            accel,
+            memory_mib,
+            vcpus,
+            devices,
+            memory,
+            machine,
+            sandbox=sandbox,
+            bar_window=_bar_window(assigned),
+        )
         before = len(self.machines)
         saved = state.ensure(
             spec.shape(self.qemu.binary), lambda: self._boot_cold(replace(spec, memory="memfd"))
@@ -203,7 +214,7 @@ class TestBed:
         guest = Guest(started)
         if tools:
             guest.run("use-tools")
-        for device in self._plugged(passthrough, vsock, iommufd):
+        for device in self._plugged(assigned, vsock, iommufd):
             guest.plug(device)
         for observer in self.observers:
             observer.booted(guest)
@@ -369,20 +380,29 @@ class TestBed:
     def _best_accel(self) -> str:
         return "tcg" if needs.unmet(["kvm"], self.qemu.binary) else "kvm"
 
-    def _plugged(self, passthrough: Sequence[str | Assigned], vsock: bool, iommufd: bool) -> list[Plugged]:
+    def _plugged(self, passthrough: Sequence[Assigned], vsock: bool, iommufd: bool) -> list[Plugged]:
         devices: list[Plugged] = []
         if passthrough:
             from cprtest.host import vfio  # noqa: PLC0415  (only tests with passthrough devices need it)
 
             for wanted in passthrough:
-                how = Assigned(wanted) if isinstance(wanted, str) else wanted
-                device = self._assigned.enter_context(vfio.assigned(how.role, how.driver))
-                how = replace(how, role=device.role)
+                device = self._assigned.enter_context(vfio.assigned(wanted.role, wanted.driver))
+                how = replace(wanted, role=device.role)
                 devices.append(Passthrough(len(devices), how, device.address, iommufd))
         if vsock:
             # A guest's CID is the host's to give, and must be unique on it.
             devices.append(Vsock(len(devices), cid=0x10000 + os.getpid()))
         return devices
+
+
+def _bar_window(passthrough: Sequence[Assigned]) -> int:
+    """What each root port has to reserve, bytes: a device may have other BARs besides its largest."""
+    if not passthrough:
+        return BAR_WINDOW
+    from cprtest.host import vfio  # noqa: PLC0415  (as above)
+
+    fits = 2 * vfio.largest_bar([how.role for how in passthrough]) <= BAR_WINDOW
+    return BAR_WINDOW if fits else LARGE_BAR_WINDOW
 
 
 def _image(suite: str) -> Image:

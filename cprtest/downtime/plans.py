@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cprtest.downtime.loads import LOADS
 from cprtest.downtime.observers import OBSERVERS
@@ -12,6 +13,9 @@ from cprtest.paths import lane
 
 EARLY, LATE = "reference", "mutants:stop-after-handover"
 """The same QEMU but for the moment of the stop: before the descriptors leave, and after."""
+
+BARS = (1, 256, 4096)
+"""MiB: scripts/lab run --ivshmem 64M,1M,256M,4G"""
 
 PLANTED_MS = {"here": 10, "lab": 250}
 """What a phase is made slower by: a tenth of a pause on a bare host, a fifth of one in an emulated lab."""
@@ -33,12 +37,19 @@ class Idea:
 
 
 def _growth(
-    axis: str, what: str, values: Sequence[int], *, quick: int = 0, full: int = 6, lab: bool = False
+    axis: str,
+    what: str,
+    values: Sequence[int],
+    *,
+    quick: int = 0,
+    full: int = 6,
+    lab: bool = False,
+    **fixed: Any,
 ) -> Idea:
-    """The experiment that lets `axis` grow; one for the lab has its NICs on kernel vhost."""
+    """The experiment that lets `axis` grow; one for the lab has its NICs on kernel vhost. fixed: fields."""
 
     def settings(base: Setting) -> Sequence[Setting]:
-        return growing(replace(base, vhost=lab or base.vhost), axis, values)
+        return growing(replace(base, vhost=lab or base.vhost, **fixed), axis, values)
 
     return Idea(f"How does the pause grow with {what}?", settings, quick, full, axis, lab)
 
@@ -87,6 +98,16 @@ IDEAS = {
     "queues": _growth("queues", "the queue pairs of a NIC", (1, 2, 4, 8, 16, 64), full=5),
     "vhost": _growth("queues", "queue pairs of kernel vhost", (1, 2, 4, 8, 16), full=4, lab=True),
     "vfio": _growth("vfio", "passthrough devices", (0, 1, 2, 3, 4, 5), full=4, lab=True),
+    "bars": _growth("bar", "the BAR of a passthrough device", BARS, full=4, lab=True),
+    **{
+        name: _growth("data", what, (1, 64, 512), full=4, lab=True, qemu=qemu, migration=migration)
+        for name, what, qemu, migration in (
+            ("data", "the state of a device that could migrate it", EARLY, "on"),
+            ("data-late", "that state, the VM stopped late", LATE, "on"),
+            ("data-off", "that state, its migration switched off", EARLY, "off"),
+            ("data-off-late", "that state, switched off and stopped late", LATE, "off"),
+        )
+    },
     "observers": Idea("What does measuring itself cost?", _observers, full=10),
 }  # fmt: skip
 """By the name that scripts/downtime takes."""

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from cprtest.downtime import judge
 from cprtest.downtime.breakdown import PARTS
 from cprtest.downtime.record import Record
+from cprtest.downtime.settings import IN_MIB
 
 COLOURS = dict(
     zip(PARTS, ("#cc79a7", "#999999", "#e69f00", "#56b4e9", "#0072b2", "#009e73", "#d55e00"), strict=True)
@@ -101,6 +102,6 @@ def growing(record: Record, number: int, axes: Axes) -> None:
         ends = (0, max(x for x, _ in judge.axis_points(record, number, judge.JUDGED)))
         axes.plot(ends, [growth.base + growth.slope.value * x for x in ends], color="#d55e00", linewidth=1)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel({"memory": "guest memory, MiB"}.get(axis, axis))
+    axes.set_xlabel(f"{axis}, MiB" if axis in IN_MIB else axis)
     axes.set_ylabel("ms")
     axes.legend(frameon=False)

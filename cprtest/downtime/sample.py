@@ -4,6 +4,7 @@
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ from cprtest.downtime.observers import OBSERVERS
 from cprtest.downtime.settings import Setting
 from cprtest.errors import CprError, UsageError
 from cprtest.guest.guest import Guest
+from cprtest.host.bulk import supports
+from cprtest.host.pci import VFIO_BULK
 from cprtest.host.runs import Run
 from cprtest.limits import wait_until
-from cprtest.machine.devices import Tap
+from cprtest.machine.devices import Assigned, Tap
 from cprtest.machine.memory import memory_file
 from cprtest.machine.process import Machine
 from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
+from cprtest.workloads.bulk import BulkState
+from cprtest.workloads.ivshmem import Ivshmem
 
 FIGURES = {
     "vcpu": "the guest's heartbeat was silent",
@@ -38,6 +43,7 @@ FIGURES = {
 """What a sample has, in us, and what it means."""
 
 _ROLES = ("virtio-net", "igb-vf", "igb-vf", "nvme", "ivshmem")
+_MIGRATION = ("auto", "on", "off")
 _POLL = ("7 ", "271 ")  # poll(2) and ppoll(2) on x86-64
 
 
@@ -87,14 +93,18 @@ def unable(setting: Setting) -> list[str]:
         raise UsageError(f"There is no load {setting.load!r}; loads are {', '.join(LOADS)}.")
     if setting.observers not in OBSERVERS:
         raise UsageError(f"There are no observers {setting.observers!r}; there are {', '.join(OBSERVERS)}.")
+    if setting.migration not in _MIGRATION:
+        raise UsageError(f"migration is one of {', '.join(_MIGRATION)}, not {setting.migration!r}.")
+    if setting.data and setting.vfio == len(_ROLES):
+        raise UsageError("data and vfio want the same ivshmem device: let vfio be smaller.")
     if setting.vfio > len(_ROLES):
         raise UsageError(f"A lab has {len(_ROLES)} devices to pass through, not {setting.vfio}.")
     mode = "normal" if setting.mode == "live" else setting.mode
     wanted = ["tun", "netns", f"qemu:{mode}", f"memory:{2 * setting.memory + 256}"]
     wanted += ["kvm", "vhost-net"] if setting.vhost else []
-    wanted += (
-        ["kvm", "qemu:vfio-cpr", *(f"vfio:{role}" for role in _ROLES[: setting.vfio])] if setting.vfio else []
-    )
+    if passed := _passthrough(setting):
+        wanted += ["kvm", "qemu:vfio-cpr", *(f"vfio:{how.role}" for how in passed)]
+    wanted += ["module:vfio-bulk"] if setting.data else []
     wanted += ["tracer"] if setting.observers == "tracefs" else []
     return needs.unmet(wanted, installed.under_test(setting.qemu).binary)
 
@@ -126,22 +136,50 @@ def _measured(bed: TestBed, setting: Setting) -> Sample:
             end = start(bed, guest)
             if end is not None:
                 ends.callback(end)
+        checks = _contents(guest, setting)
         outcome = bed.transfer(guest, mode=setting.mode, target_boots=setting.kernel)
         outcome.assert_completed()
+        for check in checks:
+            check()
         return _taken(outcome, first.answered - first.started, ahead.took)
 
 
 def _boot(bed: TestBed, setting: Setting) -> Guest:
+    if setting.data:
+        supports()
     more = max(setting.disks, int(setting.load in WITH_DISK))
     return bed.boot(
         net=[Tap(vhost=setting.vhost, queues=setting.queues, index=n) for n in range(setting.nics)],
         disk=[bed.disk(index=n) for n in range(1 + more)],
         tools=setting.load in WITH_DISK,
-        passthrough=_ROLES[: setting.vfio],
+        passthrough=_passthrough(setting),
         memory_mib=setting.memory,
         vcpus=setting.vcpus,
         memory="shm" if setting.mode == "cpr-reboot" else "memfd",
     )
+
+
+def _passthrough(setting: Setting) -> list[Assigned]:
+    """The host devices of the guest."""
+    found = [Assigned(role) for role in _ROLES[: setting.vfio]]
+    found += [Assigned(f"ivshmem-{setting.bar}")] if setting.bar else []
+    if setting.data:
+        told = None if setting.migration == "auto" else setting.migration
+        found += [Assigned("ivshmem", VFIO_BULK, told)]
+    return found
+
+
+def _contents(guest: Guest, setting: Setting) -> list[Callable[[], None]]:
+    """Put something into the devices whose contents are to stay; what checks it afterwards."""
+    checks: list[Callable[[], None]] = []
+    if setting.data:
+        checks.append(BulkState(guest, setting.data).check)
+    for device in guest.passthrough:
+        if device.role == f"ivshmem-{setting.bar}":
+            memory = Ivshmem(guest, device)
+            memory.exercise()
+            checks.append(memory.exercise)
+    return checks
 
 
 def _fill(guest: Guest) -> None:

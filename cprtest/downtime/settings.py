@@ -29,7 +29,9 @@ class Setting:
     """One thing to measure. The field names are the names in a setting's word, and in the record.
 
     load: a name of loads.LOADS. memory: MiB. disks: besides the one whose writes are timed.
-    vfio: passthrough devices (lab). ahead: the target has been started and waits before `migrate` is given.
+    vfio: passthrough devices (lab). bar: MiB of the BAR of one more (lab with --ivshmem 64M,1M,...), or 0.
+    data: MiB of state of one more that could migrate it (vfio-bulk), or 0; migration: QEMU's
+    enable-migration for it. ahead: the target has been started and waits before `migrate` is given.
     kernel: it loads the guest's kernel and initial RAM disk, as its command line says; nobody needs them.
     observers: a name of observers.OBSERVERS. again: tells the second of two equal settings from the first.
     """
@@ -43,6 +45,9 @@ class Setting:
     queues: int = 1
     disks: int = 0
     vfio: int = 0
+    bar: int = 0
+    data: int = 0
+    migration: str = "auto"
     vhost: bool = False
     ahead: bool = True
     kernel: bool = True
@@ -59,6 +64,9 @@ class Setting:
         ]
         return ",".join([f"{mode}{self.qemu}", *other])
 
+
+IN_MIB = ("memory", "bar", "data")
+"""Fields that are sizes."""
 
 _DEFAULT = Setting()
 DEFAULTS = {name: _written(value) for name, value in asdict(_DEFAULT).items() if name not in ("qemu", "mode")}

@@ -6,6 +6,7 @@ from rich.table import Table
 from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.judge import BLACKOUTS, Growth, growth, rows
 from cprtest.downtime.record import Record
+from cprtest.downtime.settings import IN_MIB
 from cprtest.downtime.statistics import Interval
 
 
@@ -46,7 +47,7 @@ def slopes(record: Record, number: int) -> list[str]:
 
 def slope(one: Growth, axis: str) -> str:
     """The growth in words."""
-    unit, scale = ("GiB", 1024) if axis == "memory" else (axis.removesuffix("s"), 1)
+    unit, scale = ("GiB", 1024) if axis in IN_MIB else (axis.removesuffix("s"), 1)
     grows = one.slope
     low, high = (f"{scale * end:+.2f}" for end in (grows.low, grows.high))
     flat = ", which is not told from none" if one.flat else ""

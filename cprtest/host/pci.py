@@ -47,6 +47,13 @@ class PciDevice:
         return [PciDevice(name, self.sysfs) for name in names]
 
     @property
+    def largest_bar(self) -> int:
+        """Bytes of its largest BAR; 0 for none."""
+        lines = (self.path / "resource").read_text().splitlines()[:6]
+        found = [[int(word, 16) for word in line.split()] for line in lines]
+        return max((end - start + 1 for start, end, _ in found if end), default=0)
+
+    @property
     def is_bridge(self) -> bool:
         """Whether it is a bridge, a root port or another part of the bus itself (class 06)."""
         return (self.path / "class").read_text().startswith(_BRIDGE)

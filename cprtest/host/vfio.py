@@ -8,7 +8,7 @@ what a killed test could not (runs.py). Source: Documentation/ABI/testing/sysfs-
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from cprtest.errors import CprError
@@ -49,6 +49,12 @@ def bound(address: str, driver: str = VFIO_PCI) -> Iterator[PciDevice]:
     finally:
         give_back(device, before)
         run.note(returned=address)
+
+
+def largest_bar(names: Collection[str]) -> int:
+    """Bytes of the largest BAR of all devices with one of these roles or addresses; 0 for none."""
+    listed = (d.address for d in allowed_devices() if d.role in names or d.address in names)
+    return max((PciDevice(address).largest_bar for address in listed), default=0)
 
 
 def msix_vectors(address: str) -> int:

@@ -186,7 +186,7 @@ def parse(words: list[str]) -> Arguments:
         )
     if own := [word for word in avocado if word.partition("=")[0] in _VARIANTS]:
         raise UsageError(f"{own[0]}: variants are given as --variants FILE, so that each lane gets its own.")
-    devices.chosen(devices.assignable(ivshmem_mib=0, disk_fd=0), given.lab_devices)
+    devices.chosen(devices.assignable(ivshmem_mib=[0], disk_fd=0), given.lab_devices)
     return Arguments(
         suite=given.suite,
         lane=given.lane,

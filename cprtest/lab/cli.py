@@ -55,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         "--memory", type=_mebibytes, default=default.memory_mib, metavar="SIZE", help="default: 6G"
     )
     size.add_argument("--cpus", type=_positive, help="default: 1 on TCG, on KVM the host's, at most 4")
-    bar = "size of the ivshmem device's BAR, a power of two; default: 64M"
-    size.add_argument("--ivshmem", type=_mebibytes, default=default.ivshmem_mib, metavar="SIZE", help=bar)
+    bars = "BAR of the ivshmem device, a power of two, and of further ones (role ivshmem-MIB); default: 64M"
+    size.add_argument("--ivshmem", type=_sizes, default=default.ivshmem_mib, metavar="SIZE,...", help=bars)
     roles = "devices to pass through that it has, separated by commas; default: all (docs/lab.md)"
     size.add_argument("--devices", type=_words, default=(), metavar="ROLES", help=roles)
     more = "a directory that can be written in the lab; may be repeated"
@@ -125,6 +125,10 @@ def _info(settings: Settings) -> int:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split(",") if word)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(_mebibytes(word) for word in text.split(","))
 
 
 def _mebibytes(text: str) -> int:

@@ -13,6 +13,8 @@ from cprtest.errors import UsageError
 
 FIRST_SLOT = 0x10
 FIRST_WIRE_SLOT = 0x18
+MORE_IVSHMEM = 3
+"""Slots between those of the other devices and the first of a wire."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,16 @@ class Assignable:
     vfs: int = 0
 
 
-def assignable(ivshmem_mib: int, disk_fd: int) -> tuple[Assignable, ...]:
+def assignable(ivshmem_mib: Sequence[int], disk_fd: int) -> tuple[Assignable, ...]:
     """What tests may pass through. disk_fd: descriptor of the NVMe device's image.
 
+    ivshmem_mib: sizes of BARs; the first device has the role ivshmem, the others ivshmem-SIZE.
     FLR: virtio-net, igb and its VFs, NVMe have it; e1000e and ivshmem do not.
+    Raises UsageError for more than there is room for.
     """
+    first, *others = ivshmem_mib
+    if len(others) > MORE_IVSHMEM:
+        raise UsageError(f"A lab has room for {1 + MORE_IVSHMEM} ivshmem devices, not {len(ivshmem_mib)}.")
     return (
         Assignable("virtio-net", "virtio-net-pci,iommu_platform=on", wire="wire0"),
         Assignable("igb-vf", "igb", wire="wire1", vfs=2),
@@ -47,13 +54,15 @@ def assignable(ivshmem_mib: int, disk_fd: int) -> tuple[Assignable, ...]:
                 "driver=raw,node-name=nvme,file.driver=file,file.filename=/dev/fdset/1,file.locking=off",
             ),
         ),
-        Assignable(
-            "ivshmem",
-            "ivshmem-plain,memdev=ivshmem",
-            ("-object", f"memory-backend-memfd,id=ivshmem,size={ivshmem_mib}M,share=on"),
-        ),
+        _ivshmem("ivshmem", first),
         Assignable("e1000e", "e1000e", wire="wire2"),
+        *(_ivshmem(f"ivshmem-{mib}", mib) for mib in others),
     )
+
+
+def _ivshmem(role: str, mib: int) -> Assignable:
+    backend = f"memory-backend-memfd,id={role},size={mib}M,share=on"
+    return Assignable(role, f"ivshmem-plain,memdev={role}", ("-object", backend))
 
 
 def chosen(devices: Sequence[Assignable], roles: Sequence[str]) -> tuple[Assignable, ...]:

@@ -40,7 +40,7 @@ _NOT_FOR_INSIDE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Size of the lab. cpus: None for what suits the host. ivshmem_mib: of the BAR, a power of two.
+    """Size of the lab. cpus: None for what suits the host. ivshmem_mib: BARs of ivshmem, powers of two.
 
     CHECKOUT/results, the cache and `writable` can be written there. devices: roles of those that can be
     passed through, all where none is named.
@@ -48,7 +48,7 @@ class Settings:
 
     memory_mib: int = 6144
     cpus: int | None = None
-    ivshmem_mib: int = 64
+    ivshmem_mib: tuple[int, ...] = (64,)
     writable: tuple[Path, ...] = ()
     devices: tuple[str, ...] = ()
 

@@ -4,19 +4,20 @@
 from cprtest.errors import Damage
 from cprtest.guest.guest import Guest
 from cprtest.host.bulk import Bulk
+from cprtest.host.pci import VFIO_BULK
 from cprtest.workloads.ivshmem import Ivshmem
 
 _COPYING = {"STOP_COPY", "PRE_COPY", "PRE_COPY_P2P", "RESUMING"}
 
 
 class BulkState:
-    """Gives the guest's only passthrough device so many MiB of state, part of it written by the guest.
+    """Gives the guest's device on vfio-bulk so many MiB of state, part of it written by the guest.
 
     `host` is the host's side of it.
     """
 
     def __init__(self, guest: Guest, mib: int) -> None:
-        (device,) = guest.passthrough
+        (device,) = (device for device in guest.passthrough if device.how.driver == VFIO_BULK)
         self.host = Bulk(device.address)
         self.host.resize(mib)
         self.host.fill(mib)

@@ -33,7 +33,7 @@ def exerciser(guest: Guest, device: Passthrough, network: Callable[[], Network])
     """
     if device.role == "nvme":
         return Nvme(guest, device)
-    if device.role == "ivshmem":
+    if device.role.startswith("ivshmem"):
         return Ivshmem(guest, device)
     if wire := hostfile.wire_of(device.address):
         return Nic(guest, device, network(), wire)

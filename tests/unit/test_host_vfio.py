@@ -297,3 +297,12 @@ def test_an_empty_machine_has_an_empty_host_file(tree: Tree, tmp_path: Path) -> 
     file = tmp_path / "host.yaml"
     file.write_text(propose(candidates(tree.sysfs, tree.host), []))
     assert allowed_devices(file) == []
+
+
+def test_the_largest_bar_is_neither_an_empty_one_nor_the_rom(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    lines = [(0xFE200000, 0xFE2000FF), (0, 0), (0xC000000000, 0xC03FFFFFFF), (0, 0), (0, 0), (0, 0)]
+    rom = (0, (8 << 30) - 1)
+    text = "".join(f"{start:#018x} {end:#018x} {0x40200:#018x}\n" for start, end in [*lines, rom])
+    (tree.add(NIC, 1) / "resource").write_text(text)
+    assert PciDevice(NIC, tree.sysfs).largest_bar == 1 << 30

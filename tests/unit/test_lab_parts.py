@@ -59,7 +59,7 @@ def test_only_the_root_is_shared_read_only() -> None:
 
 
 def test_each_device_has_a_port_of_its_own_and_each_cable_two_ends() -> None:
-    chosen = devices.assignable(128, 5)
+    chosen = devices.assignable([128], 5)
     options = devices.qemu_options(chosen, [(10, 11), (12, 13), (14, 15)])
     ports = [word for word in options if word.startswith("pcie-root-port")]
     assert len(ports) == len(set(ports)) == len(chosen)
@@ -73,10 +73,19 @@ def test_each_device_has_a_port_of_its_own_and_each_cable_two_ends() -> None:
 
 
 def test_table_has_what_the_inside_reads() -> None:
-    lines = devices.table(devices.assignable(64, 5)).splitlines()
+    lines = devices.table(devices.assignable([64], 5)).splitlines()
     assert lines[0].split() == ["virtio-net", "10", "wire0", "18", "0"]
     assert lines[1].split() == ["igb-vf", "11", "wire1", "19", "2"]
     assert lines[2].split() == ["nvme", "12", "-", "1a", "0"]
+
+
+def test_further_sizes_are_further_devices() -> None:
+    chosen = devices.assignable([64, 1, 4096], 5)
+    assert [device.role for device in chosen[3:]] == ["ivshmem", "e1000e", "ivshmem-1", "ivshmem-4096"]
+    assert devices.table(chosen).splitlines()[-1].split() == ["ivshmem-4096", "16", "-", "1e", "0"]
+    assert cli._sizes("64M,1M,4G") == (64, 1, 4096)
+    with pytest.raises(UsageError, match="room for 4 ivshmem devices, not 5"):
+        devices.assignable([1] * 5, 5)
 
 
 def test_arguments_and_environment_survive_the_script(
@@ -172,7 +181,7 @@ def test_kernel_is_unpacked_from_where_the_boot_protocol_says() -> None:
 
 
 def test_a_lab_can_have_some_of_the_devices() -> None:
-    everything = devices.assignable(64, 9)
+    everything = devices.assignable([64], 9)
     assert devices.chosen(everything, ()) == everything
     some = devices.chosen(everything, ("nvme", "virtio-net"))
     assert [device.role for device in some] == ["virtio-net", "nvme"]

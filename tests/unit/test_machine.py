@@ -26,7 +26,7 @@ from cprtest.machine.devices import (
     queues,
 )
 from cprtest.machine.nics import Macvtap, Passt, Vdpa
-from cprtest.machine.spec import BOARDS, GuestSpec, Image, channel, incoming
+from cprtest.machine.spec import BOARDS, LARGE_BAR_WINDOW, GuestSpec, Image, channel, incoming
 
 IMAGE = Image(Path("/k"), Path("/i"), "console=ttyS0", "abc")
 SPEC = GuestSpec(IMAGE, "tcg")
@@ -170,6 +170,14 @@ def test_only_a_board_with_root_ports_has_them(machine: str) -> None:
         if d["driver"] == "pcie-root-port"
     ]
     assert bool(ports) == BOARDS[machine].plugs
+
+
+def test_ports_reserve_what_large_bars_need() -> None:
+    large = replace(SPEC, bar_window=LARGE_BAR_WINDOW)
+    for spec in (SPEC, large):
+        reserved = [d["pref64-reserve"] for d in devices_of(spec.command_line()) if "pref64-reserve" in d]
+        assert set(reserved) == {spec.bar_window}
+    assert large.shape(Path("/bin/sh")) != SPEC.shape(Path("/bin/sh"))
 
 
 def test_passt_is_reached_through_its_forwarded_port() -> None:
