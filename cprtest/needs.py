@@ -121,9 +121,11 @@ def _vlan(_about: str, _qemu: Path | None) -> str | None:
 
     try:
         with Network() as network:
-            network.vlan("lo", 1, "127.1.0.1/24")
-    except CprError:
-        return f"No VLAN interface can be made here. {or_in_lab('Load the module: modprobe 8021q')}"
+            network.tap()  # lo takes none
+            network.vlan("tap0", 1, "127.1.0.1/24")
+    except CprError as error:
+        how = or_in_lab("Load the module: modprobe 8021q")
+        return f"No VLAN interface can be made here ({str(error).rstrip('.')}). {how}"
     return None
 
 

@@ -41,14 +41,20 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "VHOST_GET_VRING_BASE": (errno.EFAULT, errno.ENOBUFS),
     "VHOST_SET_VRING_KICK": (errno.EBADF, *_RING),
     "VHOST_SET_VRING_CALL": (errno.EBADF, *_RING),
+    "VHOST_SET_VRING_ERR": (errno.EBADF, *_RING),
+    "VHOST_SET_VRING_ENDIAN": (errno.EBUSY, *_RING),
+    "VHOST_SET_VRING_BUSYLOOP_TIMEOUT": _RING,
     # drivers/vhost/net.c, vsock.c
     "VHOST_NET_SET_BACKEND": (errno.ENOBUFS, errno.ENOTSOCK, errno.EFAULT, errno.ENOMEM),
     "VHOST_VSOCK_SET_GUEST_CID": (errno.EADDRINUSE, errno.EINVAL),
     "VHOST_VSOCK_SET_RUNNING": (errno.EFAULT, errno.EPERM, errno.ENOMEM),
     # drivers/vfio
     "VFIO_DEVICE_RESET": (errno.EINVAL, errno.ENOTTY, errno.EAGAIN),
+    "VFIO_DEVICE_PCI_HOT_RESET": (errno.EINVAL, errno.ENODEV, errno.EAGAIN, errno.ENOTTY),
     "VFIO_IOMMU_MAP_DMA": (errno.ENOMEM, errno.EEXIST, errno.EINVAL, errno.ENOSPC),
     "VFIO_IOMMU_UNMAP_DMA": (errno.EINVAL, errno.ENOENT),
+    # virt/kvm/kvm_main.c
+    "KVM_CREATE_VM": (errno.ENOMEM, errno.EBUSY, errno.EINVAL),
 }
 """What the kernel can answer to each call."""
 

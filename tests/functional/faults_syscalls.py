@@ -26,6 +26,10 @@ CANCELLED = Expected(reported=("cancelled",))
 ANY = Expected("any", ("failed", "completed"))
 MUST_ROLL_BACK = ("source SCM_RIGHTS", "source F_SETFL", "source VHOST_RESET_OWNER", "target VHOST_SET_OWNER")
 """Calls without which there is no hand-over; of others a QEMU may make do without."""
+DETACHED = "source VHOST_NET_SET_BACKEND"
+"""Takes the tap away from vhost, when the VM stops. QEMU asserts that it works, and the kernel has no reason
+to refuse it to the owner of a device whose rings are in place (drivers/vhost/net.c): that is not a failure
+that a host can have."""
 
 
 @needs("qemu:cpr-transfer", "seccomp-notify", "tun", "netns")
@@ -71,7 +75,7 @@ class Syscalls(FaultTest):
     def test_vhost_rings(self):
         """Any other call for a vhost device fails, once on each side that makes it."""
         gate, campaign, calls = self.gated(Tap(vhost=True))
-        rings = [call for call in calls if "VHOST" in call and not call.endswith("_OWNER")]
+        rings = [c for c in calls if "VHOST" in c and not c.endswith("_OWNER") and c != DETACHED]
         faults = [CallFails(gate, *call.split(), ERRORS[call.split()[1]][0]) for call in rings]
         self.strike([Case(fault, ANY) for fault in faults], campaign)
 

@@ -17,6 +17,7 @@ import pytest
 
 from cprtest import needs
 from cprtest.errors import CprError
+from cprtest.faults.syscalls import ERRORS
 from cprtest.host import processes, seccomp
 from cprtest.limits import TimeLimit, wait_until
 from cprtest.machine.process import Machine
@@ -24,6 +25,11 @@ from cprtest.observe import gate_calls
 from cprtest.observe.gate import Gate
 
 pytestmark = pytest.mark.skipif(bool(seccomp.unusable()), reason="no seccomp user notification here")
+
+
+def test_the_kernels_answers_to_every_call_are_known() -> None:
+    assert set(ERRORS) == set(gate_calls.NAMES)
+
 
 PROGRAM = """
 import array, fcntl, os, socket, sys
