@@ -388,7 +388,8 @@ class TestBed:
             for wanted in passthrough:
                 device = self._assigned.enter_context(vfio.assigned(wanted.role, wanted.driver))
                 how = replace(wanted, role=device.role)
-                devices.append(Passthrough(len(devices), how, device.address, iommufd))
+                before = sum(isinstance(d, Passthrough) and d.role == how.role for d in devices)
+                devices.append(Passthrough(len(devices), how, device.address, iommufd, before))
         if vsock:
             # A guest's CID is the host's to give, and must be unique on it.
             devices.append(Vsock(len(devices), cid=0x10000 + os.getpid()))

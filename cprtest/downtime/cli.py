@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="only these; see below")
     plan = what.add_mutually_exclusive_group()
     plan.add_argument("--quick", dest="plan", action="store_const", const="quick", help="5 minutes (default)")
-    plan.add_argument("--full", dest="plan", action="store_const", const="full", help="an hour on two CPUs")
+    plan.add_argument("--full", dest="plan", action="store_const", const="full", help="15 minutes to an hour")
     what.add_argument("--ab", nargs="+", metavar="SETTING", help="these settings against the first of them")
     base = "what experiments begin with, as vhost=yes or memory=1024"
     what.add_argument("--with", dest="base", default="reference", metavar="SETTING", help=base)

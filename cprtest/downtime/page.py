@@ -11,6 +11,7 @@ import jinja2
 
 from cprtest.downtime import judge, plots, table
 from cprtest.downtime.breakdown import PARTS, STEPS
+from cprtest.downtime.loads import LOADS
 from cprtest.downtime.plans import IDEAS
 from cprtest.downtime.record import Record
 from cprtest.downtime.settings import Setting, parsed
@@ -114,7 +115,7 @@ def write(records: Sequence[Record], path: Path) -> None:
         idea.question for name, idea in IDEAS.items() if not any(name in part for part in parts.values())
     ]
     template = environment.get_template("page.md.j2")
-    path.write_text(template.render(parts=parts, missing=missing))
+    path.write_text(template.render(parts=parts, missing=missing, loads=list(LOADS)))
 
 
 def milliseconds(value: float | Interval | None) -> str:

@@ -46,10 +46,10 @@ def _growth(
     lab: bool = False,
     **fixed: Any,
 ) -> Idea:
-    """The experiment that lets `axis` grow; one for the lab has its NICs on kernel vhost. fixed: fields."""
+    """The experiment that lets `axis` grow; one for the lab has its NICs on kernel vhost unless `fixed`."""
 
     def settings(base: Setting) -> Sequence[Setting]:
-        return growing(replace(base, vhost=lab or base.vhost, **fixed), axis, values)
+        return growing(replace(base, **{"vhost": lab or base.vhost, **fixed}), axis, values)
 
     return Idea(f"How does the pause grow with {what}?", settings, quick, full, axis, lab)
 
@@ -90,7 +90,7 @@ IDEAS = {
     "modes": Idea("What does each way to hand a guest over cost?", _modes, quick=10, full=15),
     "planted": Idea("Is a phase that takes a little longer found, and named?", _planted, full=20),
     "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=10, full=12),
-    "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=6),
+    "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=10),
     "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),
     "memory": _growth("memory", "memory (MiB)", (256, 512, 1024, 2048, 4096)),
     "vcpus": _growth("vcpus", "vCPUs", (1, 2, 4, 8, 16), full=5),
@@ -100,15 +100,16 @@ IDEAS = {
     "vfio": _growth("vfio", "passthrough devices", (0, 1, 2, 3, 4, 5), full=4, lab=True),
     "bars": _growth("bar", "the BAR of a passthrough device", BARS, full=4, lab=True),
     **{
-        name: _growth("data", what, (1, 64, 512), full=4, lab=True, qemu=qemu, migration=migration)
-        for name, what, qemu, migration in (
+        # A late stop hands no vhost device over.
+        name: _growth("data", what, (1, 64, 512), full=4, lab=True, vhost=False, qemu=qemu, migration=moves)
+        for name, what, qemu, moves in (
             ("data", "the state of a device that could migrate it", EARLY, "on"),
             ("data-late", "that state, the VM stopped late", LATE, "on"),
             ("data-off", "that state, its migration switched off", EARLY, "off"),
             ("data-off-late", "that state, switched off and stopped late", LATE, "off"),
         )
     },
-    "observers": Idea("What does measuring itself cost?", _observers, full=10),
+    "observers": Idea("What does measuring itself cost?", _observers, full=16),
 }  # fmt: skip
 """By the name that scripts/downtime takes."""
 

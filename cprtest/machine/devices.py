@@ -320,11 +320,15 @@ class Assigned:
 
 @dataclass(frozen=True)
 class Passthrough(Plugged):
-    """A host PCI device that the guest is given as `how` says, by a VFIO driver. `address`: on the host."""
+    """A host PCI device that the guest is given as `how` says, by a VFIO driver. `address`: on the host.
+
+    `number`: how many devices of the same role the guest has before this one.
+    """
 
     how: Assigned
     address: str
     iommufd: bool = False
+    number: int = 0
 
     @property
     def role(self) -> str:
@@ -333,7 +337,7 @@ class Passthrough(Plugged):
 
     @property
     def id(self) -> str:
-        return f"vfio-{self.role}"
+        return f"vfio-{self.role}" + (f"-{self.number}" if self.number else "")
 
     def frontend(self) -> dict[str, Any]:
         migration = {} if self.how.migration is None else {"enable-migration": self.how.migration}

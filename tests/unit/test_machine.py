@@ -79,6 +79,8 @@ def test_plugged_devices_sit_in_their_root_ports() -> None:
     assert nvme.frontend()["bus"] == "port2"
     assert nvme.frontend()["enable-migration"] == "off"
     assert nvme.guest_path.endswith("0000:03:00.0")
+    assert nvme.id == "vfio-nvme"
+    assert replace(nvme, number=1).id == "vfio-nvme-1", "two of a role need two names"
 
 
 def test_saved_state_depends_on_what_the_guest_sees(qemu: Path) -> None:
