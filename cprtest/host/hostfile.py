@@ -86,17 +86,30 @@ def wire_of(address: str) -> str | None:
     return next((device.wire for device in allowed_devices() if device.address == address), None)
 
 
-def _read(path: Path) -> HostFile:
+def check_readable() -> None:
+    """Raise UsageError if this machine's host file is named and cannot be read. Standard library only."""
+    if path := place():
+        _text(path)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text()
+        return path.read_text()
     except OSError as error:
-        raise UsageError(f"The host file {path} ({VARIABLE}) cannot be read: {error.strerror}.") from error
-    return _parsed(path, text)
+        raise UsageError(
+            f"The host file {path} ({VARIABLE}) cannot be read: {error.strerror}. "
+            "`scripts/doctor --hardware` proposes one."
+        ) from error
+
+
+def _read(path: Path) -> HostFile:
+    return _parsed(path, _text(path))
 
 
 @functools.cache
 def _parsed(path: Path, text: str) -> HostFile:
-    content = _loaded(path, text)
+    # `scripts/doctor --hardware > hosts/NAME.yaml` finds its own file there, still empty.
+    content = _loaded(path, text) if text.strip() else {}
     if not isinstance(content, dict):
         raise UsageError(f'The host file {path} has to be a mapping with a list "devices".')
     unknown = sorted(str(key) for key in set(content) - set(_KEYS))

@@ -21,14 +21,13 @@ def main(words: list[str]) -> int:
 
 def _set_up_and_go_on(words: list[str]) -> int:
     asked = arguments.parse(words)
-    scripts = CHECKOUT / "scripts"
     python = str(VENV / "bin" / "python")
-    # A list needs the venv only.
-    steps = [] if asked.listing and Path(python).exists() else [[str(scripts / "setup")]]
-    steps += [[str(scripts / "build-qemu"), name] for name in sorted(asked.flavours())]
-    for step in steps:
+    for script, *words_of_it in asked.set_up():
+        if script == "setup" and asked.listing and Path(python).exists():
+            continue  # a list needs the venv only
         # its progress is on standard error; the path that build-qemu prints is of no use here
-        out = subprocess.DEVNULL if len(step) > 1 else None
+        out = subprocess.DEVNULL if script == "build-qemu" else None
+        step = [str(CHECKOUT / "scripts" / script), *words_of_it]
         done = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=out, check=False)
         if done.returncode != 0:
             print("Set-up did not work (see above), so no test was run.", file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from cprtest import manpage
 from cprtest.errors import UsageError
+from cprtest.host import hostfile
 from cprtest.job import suites
 from cprtest.lab import devices
 from cprtest.machine.features import features
@@ -84,6 +85,11 @@ class Arguments:
         """The builds of ours that the user named, or the suite wants."""
         given = {qemu.flavour for qemu in (self.qemu, self.target_qemu) if qemu and qemu.flavour}
         return given | suites.BUILDS.get(self.suite, set())
+
+    def set_up(self) -> list[list[str]]:
+        """What makes everything ready that was asked for: commands of scripts/, in order."""
+        extra = () if self.listing else suites.SET_UP.get(self.suite, ())
+        return [["setup", *extra], *(["build-qemu", name] for name in sorted(self.flavours()))]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -186,6 +192,8 @@ def parse(words: list[str]) -> Arguments:
         )
     if own := [word for word in avocado if word.partition("=")[0] in _VARIANTS]:
         raise UsageError(f"{own[0]}: variants are given as --variants FILE, so that each lane gets its own.")
+    if given.lane != "lab":
+        hostfile.check_readable()
     devices.chosen(devices.assignable(ivshmem_mib=[0], disk_fd=0), given.lab_devices)
     return Arguments(
         suite=given.suite,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from cprtest import paths
 from cprtest.errors import CprError, UsageError, exit_status
+from cprtest.host import hostfile
 from cprtest.host.runs import Run
 from cprtest.job import arguments, lane, listing, shares, suites, variants
 from cprtest.job.plan import Plan
@@ -56,6 +57,8 @@ def _asked(words: list[str]) -> int:
         found = listing.entries(plan.names)
         print(listing.as_json(asked.suite, found) if asked.as_json else listing.as_text(found))
         return 0
+    if asked.lane != "lab":
+        hostfile.current()  # one that is wrong is one sentence, and not an error of each test
     root = _results_directory(asked.results)
     set_subreaper()
     with _terminated_as_interrupted():

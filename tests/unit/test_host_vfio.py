@@ -260,6 +260,15 @@ def test_host_file_in_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         hostfile.current()
 
 
+def test_host_file_that_is_still_empty_allows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "vm.yaml"
+    file.write_text("\n")  # scripts/doctor --hardware > hosts/vm.yaml, on the host called vm
+    monkeypatch.setenv(hostfile.VARIABLE, str(file))
+    assert hostfile.current() == hostfile.HostFile()
+
+
 def test_host_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPRTEST_DEVICES", "/nonexistent.yaml")
     with pytest.raises(UsageError, match=r"The host file /nonexistent.yaml .* cannot be read"):

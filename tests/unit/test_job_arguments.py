@@ -94,6 +94,28 @@ def test_a_mistake_is_one_sentence_and_status_2_before_set_up() -> None:
     assert time.monotonic() - start < 2.0
 
 
+def test_a_host_file_that_is_not_there_is_told_before_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPRTEST_DEVICES", "/nowhere/connectx.yaml")
+    with pytest.raises(
+        UsageError, match=r"/nowhere/connectx\.yaml .* cannot be read.*scripts/doctor --hardware"
+    ):
+        arguments.parse(["--lane", "here"])
+    assert arguments.parse(["--lane", "lab"])
+
+
+@pytest.mark.parametrize(
+    ("words", "commands"),
+    [
+        ([], [["setup"]]),
+        (["full"], [["setup", "--full"]]),
+        (["full", "--list"], [["setup"]]),
+        (["matrix", "--qemu", "stock"], [["setup"], ["build-qemu", "mutants"], ["build-qemu", "stock"]]),
+    ],
+)
+def test_a_suite_sets_up_what_its_tests_need(words: list[str], commands: list[list[str]]) -> None:
+    assert arguments.parse(words).set_up() == commands
+
+
 def test_the_front_needs_only_the_standard_library() -> None:
     code = "import sys; import cprtest.job.__main__; print([m for m in sys.modules if 'site-packages' in (getattr(sys.modules[m], '__file__', None) or '')])"  # noqa: E501
     ended = subprocess.run(
