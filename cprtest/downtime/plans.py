@@ -97,7 +97,7 @@ IDEAS = {
     "disks": _growth("disks", "disks", (0, 2, 4, 8)),
     "queues": _growth("queues", "the queue pairs of a NIC", (1, 2, 4, 8, 16, 64), full=5),
     "vhost": _growth("queues", "queue pairs of kernel vhost", (1, 2, 4, 8, 16), full=4, lab=True),
-    "vfio": _growth("vfio", "passthrough devices", (0, 1, 2, 3, 4, 5), full=4, lab=True),
+    "vfio": _growth("vfio", "passthrough devices", (0, 1, 2, 4, 6, 8), full=4, lab=True),
     "bars": _growth("bar", "the BAR of a passthrough device", BARS, full=4, lab=True),
     **{
         # A late stop hands no vhost device over.

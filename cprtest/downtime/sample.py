@@ -20,6 +20,7 @@ from cprtest.guest.guest import Guest
 from cprtest.host.bulk import supports
 from cprtest.host.pci import VFIO_BULK
 from cprtest.host.runs import Run
+from cprtest.lab.devices import further_ivshmem
 from cprtest.limits import wait_until
 from cprtest.machine.devices import Assigned, Tap
 from cprtest.machine.memory import memory_file
@@ -42,7 +43,12 @@ FIGURES = {
 }
 """What a sample has, in us, and what it means."""
 
-_ROLES = ("virtio-net", "igb-vf", "igb-vf", "nvme", "ivshmem")
+_ROLES = (
+    *("virtio-net", "igb-vf", "igb-vf", "nvme", "e1000e"),
+    *(further_ivshmem(mib) for mib in (1, 2)),
+    "ivshmem",
+)
+"""Devices to pass through, in order. The further ones: scripts/lab run --ivshmem 64M,1M,2M."""
 _MIGRATION = ("auto", "on", "off")
 _POLL = ("7 ", "271 ")  # poll(2) and ppoll(2) on x86-64
 
@@ -99,6 +105,8 @@ def unable(setting: Setting) -> list[str]:
         raise UsageError("data and vfio want the same ivshmem device: let vfio be smaller.")
     if setting.vfio > len(_ROLES):
         raise UsageError(f"A lab has {len(_ROLES)} devices to pass through, not {setting.vfio}.")
+    if setting.bar and further_ivshmem(setting.bar) in _ROLES[: setting.vfio]:
+        raise UsageError("bar and vfio want the same ivshmem device: let vfio be smaller, or bar another.")
     mode = "normal" if setting.mode == "live" else setting.mode
     wanted = ["tun", "netns", f"qemu:{mode}", f"memory:{2 * setting.memory + 256}"]
     wanted += ["kvm", "vhost-net"] if setting.vhost else []
@@ -162,7 +170,7 @@ def _boot(bed: TestBed, setting: Setting) -> Guest:
 def _passthrough(setting: Setting) -> list[Assigned]:
     """The host devices of the guest."""
     found = [Assigned(role) for role in _ROLES[: setting.vfio]]
-    found += [Assigned(f"ivshmem-{setting.bar}")] if setting.bar else []
+    found += [Assigned(further_ivshmem(setting.bar))] if setting.bar else []
     if setting.data:
         told = None if setting.migration == "auto" else setting.migration
         found += [Assigned("ivshmem", VFIO_BULK, told)]
@@ -175,7 +183,7 @@ def _contents(guest: Guest, setting: Setting) -> list[Callable[[], None]]:
     if setting.data:
         checks.append(BulkState(guest, setting.data).check)
     for device in guest.passthrough:
-        if device.role == f"ivshmem-{setting.bar}":
+        if setting.bar and device.role == further_ivshmem(setting.bar):
             memory = Ivshmem(guest, device)
             memory.exercise()
             checks.append(memory.exercise)

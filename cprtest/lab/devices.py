@@ -56,8 +56,13 @@ def assignable(ivshmem_mib: Sequence[int], disk_fd: int) -> tuple[Assignable, ..
         ),
         _ivshmem("ivshmem", first),
         Assignable("e1000e", "e1000e", wire="wire2"),
-        *(_ivshmem(f"ivshmem-{mib}", mib) for mib in others),
+        *(_ivshmem(further_ivshmem(mib), mib) for mib in others),
     )
+
+
+def further_ivshmem(mib: int) -> str:
+    """The role of an ivshmem device that is not the lab's first, by the size of its BAR."""
+    return f"ivshmem-{mib}"
 
 
 def _ivshmem(role: str, mib: int) -> Assignable:
