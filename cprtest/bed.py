@@ -42,8 +42,9 @@ from cprtest.machine.devices import (
 )
 from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
+from cprtest.machine.ports import RootPorts
 from cprtest.machine.process import Machine
-from cprtest.machine.spec import BAR_WINDOW, LARGE_BAR_WINDOW, GuestSpec, Image
+from cprtest.machine.spec import GuestSpec, Image
 from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.provision import installed
@@ -201,7 +202,7 @@ class TestBed:
             memory,
             machine,
             sandbox=sandbox,
-            bar_window=_bar_window(assigned),
+            ports=_ports(assigned),
         )
         before = len(self.machines)
         saved = state.ensure(
@@ -396,14 +397,12 @@ class TestBed:
         return devices
 
 
-def _bar_window(passthrough: Sequence[Assigned]) -> int:
-    """What each root port has to reserve, bytes: a device may have other BARs besides its largest."""
+def _ports(passthrough: Sequence[Assigned]) -> RootPorts:
     if not passthrough:
-        return BAR_WINDOW
+        return RootPorts()
     from cprtest.host import vfio  # noqa: PLC0415  (as above)
 
-    fits = 2 * vfio.largest_bar([how.role for how in passthrough]) <= BAR_WINDOW
-    return BAR_WINDOW if fits else LARGE_BAR_WINDOW
+    return RootPorts.fitting(len(passthrough), vfio.largest_bar([how.role for how in passthrough]))
 
 
 def _image(suite: str) -> Image:

@@ -11,17 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cprtest.machine.devices import Device, Nic, Plugged, option, root_port
+from cprtest.machine.devices import Device, Nic, Plugged, option
+from cprtest.machine.ports import RootPorts
 from cprtest.provision.installed import family
 
-# Root ports for devices that are plugged into a running guest (see devices.Plugged).
-ROOT_PORTS = 6
-# Six ports together have to fit below 4 GiB: with a little more, SeaBIOS puts the windows at the end of a
-# 40-bit address space, which QEMU reserves on AMD CPUs (HyperTransport), and the guest uses none of it.
-# Windows of gigabytes begin far below that end, and are used.
-BAR_WINDOW, LARGE_BAR_WINDOW = 128 << 20, 8 << 30
-"""Bytes of BARs that fit behind each root port; the second where a device does not fit into the first."""
-
+_PORTS = RootPorts()
 # What libvirt gives every QEMU (seccomp_sandbox of its qemu.conf).
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
@@ -65,7 +59,7 @@ class GuestSpec:
     `memory`: that file is a memfd, a memfd of 2 MiB pages (hugepages), or the file of this path.
     `machine`: one of BOARDS. `boots`: kernel and initial RAM disk are loaded; a target needs neither, but
     QEMU loads what is on the command line. `sandbox`: QEMU may not do what libvirt keeps it from.
-    `bar_window`: bytes that each root port reserves for the BARs of what is plugged into it.
+    `ports`: for what is plugged into it.
     """
 
     image: Image
@@ -77,7 +71,7 @@ class GuestSpec:
     machine: str = "q35"
     boots: bool = True
     sandbox: bool = False
-    bar_window: int = BAR_WINDOW
+    ports: RootPorts = _PORTS
 
     @property
     def bus(self) -> str:
@@ -158,26 +152,7 @@ class GuestSpec:
         return {"qom-type": "memory-backend-memfd", **huge, **backend}
 
     def _root_ports(self) -> list[dict[str, Any]]:
-        return _root_ports(self.bar_window) if self._board.plugs else []
-
-
-def _root_ports(window: int) -> list[dict[str, Any]]:
-    """Ports for Plugged devices, in fixed slots so that they are the same whatever else there is.
-
-    The firmware gives an empty port an address window of 2 MiB, too small for the memory BAR of a
-    device that is plugged in later, unless told to reserve more (docs/pcie_pci_bridge.txt of QEMU).
-    """
-    return [
-        {
-            "driver": "pcie-root-port",
-            "id": root_port(slot),
-            "chassis": slot + 1,
-            "bus": "pcie.0",
-            "addr": f"{0x10 + slot:x}.0",
-            "pref64-reserve": window,
-        }
-        for slot in range(ROOT_PORTS)
-    ]
+        return self.ports.options() if self._board.plugs else []
 
 
 def _cpu_model() -> str:

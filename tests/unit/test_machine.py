@@ -26,7 +26,8 @@ from cprtest.machine.devices import (
     queues,
 )
 from cprtest.machine.nics import Macvtap, Passt, Vdpa
-from cprtest.machine.spec import BOARDS, LARGE_BAR_WINDOW, GuestSpec, Image, channel, incoming
+from cprtest.machine.ports import RootPorts
+from cprtest.machine.spec import BOARDS, GuestSpec, Image, channel, incoming
 
 IMAGE = Image(Path("/k"), Path("/i"), "console=ttyS0", "abc")
 SPEC = GuestSpec(IMAGE, "tcg")
@@ -175,11 +176,18 @@ def test_only_a_board_with_root_ports_has_them(machine: str) -> None:
 
 
 def test_ports_reserve_what_large_bars_need() -> None:
-    large = replace(SPEC, bar_window=LARGE_BAR_WINDOW)
+    large = replace(SPEC, ports=RootPorts.fitting(1, 1 << 30))
     for spec in (SPEC, large):
         reserved = [d["pref64-reserve"] for d in devices_of(spec.command_line()) if "pref64-reserve" in d]
-        assert set(reserved) == {spec.bar_window}
+        assert set(reserved) == {spec.ports.window}
     assert large.shape(Path("/bin/sh")) != SPEC.shape(Path("/bin/sh"))
+
+
+def test_more_devices_than_ports_get_ports_with_windows_above_4_gib() -> None:
+    assert RootPorts.fitting(6, 64 << 20) == RootPorts()
+    more = RootPorts.fitting(8, 64 << 20)
+    assert more.window >= 4 << 30
+    assert [option["id"] for option in more.options()] == [f"port{slot}" for slot in range(8)]
 
 
 def test_passt_is_reached_through_its_forwarded_port() -> None:
