@@ -93,7 +93,10 @@ IDEAS = {
     "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=10, full=12),
     "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=10),
     "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),
-    "memory": _growth("memory", "memory (MiB)", (256, 512, 1024, 2048, 4096)),
+    "memory": _growth("memory", "memory (MiB)", (256, 512, 1024, 2048, 4096, 8192)),
+    "hugepages": _growth(
+        "memory", "memory in huge pages (MiB)", (256, 512, 1024, 2048, 4096), full=6, backing="hugepages"
+    ),
     "vcpus": _growth("vcpus", "vCPUs", (1, 2, 4, 8, 16), full=5),
     "disks": _growth("disks", "disks", (0, 2, 4, 8)),
     "queues": _growth("queues", "the queue pairs of a NIC", (1, 2, 4, 8, 16, 64), full=5),

@@ -49,6 +49,7 @@ _ROLES = (
     "ivshmem",
 )
 """Devices to pass through, in order. The further ones: scripts/lab run --ivshmem 64M,1M,2M."""
+_BACKINGS = ("memfd", "hugepages", "shm")
 _MIGRATION = ("auto", "on", "off")
 _POLL = ("7 ", "271 ")  # poll(2) and ppoll(2) on x86-64
 
@@ -101,6 +102,8 @@ def unable(setting: Setting) -> list[str]:
         raise UsageError(f"There are no observers {setting.observers!r}; there are {', '.join(OBSERVERS)}.")
     if setting.migration not in _MIGRATION:
         raise UsageError(f"migration is one of {', '.join(_MIGRATION)}, not {setting.migration!r}.")
+    if setting.backing not in _BACKINGS:
+        raise UsageError(f"backing is one of {', '.join(_BACKINGS)}, not {setting.backing!r}.")
     if setting.data and setting.vfio == len(_ROLES):
         raise UsageError("data and vfio want the same ivshmem device: let vfio be smaller.")
     if setting.vfio > len(_ROLES):
@@ -110,6 +113,7 @@ def unable(setting: Setting) -> list[str]:
     mode = "normal" if setting.mode == "live" else setting.mode
     wanted = ["tun", "netns", f"qemu:{mode}", f"memory:{2 * setting.memory + 256}"]
     wanted += ["kvm", "vhost-net"] if setting.vhost else []
+    wanted += [f"hugepages:{setting.memory}"] if setting.backing == "hugepages" else []
     if passed := _passthrough(setting):
         wanted += ["kvm", "qemu:vfio-cpr", *(f"vfio:{how.role}" for how in passed)]
     wanted += ["module:vfio-bulk"] if setting.data else []
@@ -163,7 +167,7 @@ def _boot(bed: TestBed, setting: Setting) -> Guest:
         passthrough=_passthrough(setting),
         memory_mib=setting.memory,
         vcpus=setting.vcpus,
-        memory="shm" if setting.mode == "cpr-reboot" else "memfd",
+        memory="shm" if setting.mode == "cpr-reboot" else setting.backing,
     )
 
 

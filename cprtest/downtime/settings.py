@@ -28,7 +28,8 @@ def _written(value: Any) -> str:
 class Setting:
     """One thing to measure. The field names are the names in a setting's word, and in the record.
 
-    load: a name of loads.LOADS. memory: MiB. disks: besides the one whose writes are timed.
+    load: a name of loads.LOADS. memory: MiB. backing: of the memory: memfd, hugepages or shm.
+    disks: besides the one whose writes are timed.
     vfio: passthrough devices (lab). bar: MiB of the BAR of one more (lab with --ivshmem 64M,1M,...), or 0.
     data: MiB of state of one more that could migrate it (vfio-bulk), or 0; migration: QEMU's
     enable-migration for it. ahead: the target has been started and waits before `migrate` is given.
@@ -40,6 +41,7 @@ class Setting:
     mode: str = "cpr-transfer"
     load: str = "idle"
     memory: int = 256
+    backing: str = "memfd"
     vcpus: int = 1
     nics: int = 1
     queues: int = 1
