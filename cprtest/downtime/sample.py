@@ -104,12 +104,11 @@ def unable(setting: Setting) -> list[str]:
         raise UsageError(f"migration is one of {', '.join(_MIGRATION)}, not {setting.migration!r}.")
     if setting.backing not in _BACKINGS:
         raise UsageError(f"backing is one of {', '.join(_BACKINGS)}, not {setting.backing!r}.")
-    if setting.data and setting.vfio == len(_ROLES):
-        raise UsageError("data and vfio want the same ivshmem device: let vfio be smaller.")
     if setting.vfio > len(_ROLES):
         raise UsageError(f"A lab has {len(_ROLES)} devices to pass through, not {setting.vfio}.")
-    if setting.bar and further_ivshmem(setting.bar) in _ROLES[: setting.vfio]:
-        raise UsageError("bar and vfio want the same ivshmem device: let vfio be smaller, or bar another.")
+    own = {"data": "ivshmem" if setting.data else "", "bar": further_ivshmem(setting.bar)}
+    if both := [name for name, role in own.items() if role in _ROLES[: setting.vfio]]:
+        raise UsageError(f"{both[0]} and vfio want the same ivshmem device: let vfio be smaller.")
     mode = "normal" if setting.mode == "live" else setting.mode
     wanted = ["tun", "netns", f"qemu:{mode}", f"memory:{2 * setting.memory + 256}"]
     wanted += ["kvm", "vhost-net"] if setting.vhost else []

@@ -2,7 +2,7 @@
 """The guest's PCIe root ports: for devices that are plugged into a running guest (devices.Plugged)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from cprtest.machine.devices import root_port
 
@@ -21,7 +21,7 @@ class RootPorts:
     window: int = _WINDOW
 
     @classmethod
-    def fitting(cls, devices: int, largest_bar: int) -> "RootPorts":
+    def fitting(cls, devices: int, largest_bar: int) -> Self:
         """For so many devices. largest_bar: bytes; a device may have other BARs besides."""
         small = devices <= _COUNT and 2 * largest_bar <= _WINDOW
         return cls(max(devices, _COUNT), _WINDOW if small else _LARGE_WINDOW)

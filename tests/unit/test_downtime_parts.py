@@ -11,7 +11,7 @@ import pytest
 from cprtest.downtime import plans
 from cprtest.downtime.breakdown import breakdown, steps
 from cprtest.downtime.record import Journal, Record
-from cprtest.downtime.sample import Sample
+from cprtest.downtime.sample import Sample, unable
 from cprtest.downtime.series import run, schedule
 from cprtest.downtime.settings import Experiment, Setting, parsed
 from cprtest.errors import UsageError
@@ -48,6 +48,20 @@ def test_a_word_is_read_and_written_as_one_setting(word: str) -> None:
 def test_a_wrong_word_is_told_what_could_stand_there(word: str, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         parsed(word)
+
+
+@pytest.mark.parametrize(
+    ("word", "what"),
+    [
+        ("reference,backing=swap", "backing is one of memfd, hugepages, shm"),
+        ("reference,data=64,vfio=8", "data and vfio want the same ivshmem device"),
+        ("reference,bar=1,vfio=6", "bar and vfio want the same ivshmem device"),
+        ("reference,vfio=9", "A lab has 8 devices to pass through, not 9"),
+    ],
+)
+def test_settings_that_make_no_sense_are_explained(word: str, what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        unable(parsed(word))
 
 
 def test_there_is_no_unknown_experiment() -> None:
