@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from cprtest import guest as guest_image
-from cprtest import images, needs
+from cprtest import images, needs, plugging
 from cprtest.beside import Beside
 from cprtest.errors import CprError
 from cprtest.exec_transfer import ExecTransfer
@@ -34,15 +34,12 @@ from cprtest.machine.devices import (
     Disk,
     Iommufd,
     Nic,
-    Passthrough,
-    Plugged,
     ToolsDisk,
     Vga,
     Vsock,
 )
 from cprtest.machine.execed import Execed
 from cprtest.machine.features import features
-from cprtest.machine.ports import RootPorts
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec, Image
 from cprtest.observe.observer import Observer
@@ -202,7 +199,7 @@ class TestBed:
             memory,
             machine,
             sandbox=sandbox,
-            ports=_ports(assigned),
+            ports=plugging.ports(assigned),
         )
         before = len(self.machines)
         saved = state.ensure(
@@ -215,8 +212,11 @@ class TestBed:
         guest = Guest(started)
         if tools:
             guest.run("use-tools")
-        for device in self._plugged(assigned, vsock, iommufd):
+        for device in plugging.bound(assigned, self._assigned, iommufd=iommufd):
             guest.plug(device)
+        if vsock:
+            # A guest's CID is the host's to give, and must be unique on it.
+            guest.plug(Vsock(len(assigned), cid=0x10000 + os.getpid()))
         for observer in self.observers:
             observer.booted(guest)
         return guest
@@ -380,29 +380,6 @@ class TestBed:
 
     def _best_accel(self) -> str:
         return "tcg" if needs.unmet(["kvm"], self.qemu.binary) else "kvm"
-
-    def _plugged(self, passthrough: Sequence[Assigned], vsock: bool, iommufd: bool) -> list[Plugged]:
-        devices: list[Plugged] = []
-        if passthrough:
-            from cprtest.host import vfio  # noqa: PLC0415  (only tests with passthrough devices need it)
-
-            for wanted in passthrough:
-                device = self._assigned.enter_context(vfio.assigned(wanted.role, wanted.driver))
-                how = replace(wanted, role=device.role)
-                before = sum(isinstance(d, Passthrough) and d.role == how.role for d in devices)
-                devices.append(Passthrough(len(devices), how, device.address, iommufd, before))
-        if vsock:
-            # A guest's CID is the host's to give, and must be unique on it.
-            devices.append(Vsock(len(devices), cid=0x10000 + os.getpid()))
-        return devices
-
-
-def _ports(passthrough: Sequence[Assigned]) -> RootPorts:
-    if not passthrough:
-        return RootPorts()
-    from cprtest.host import vfio  # noqa: PLC0415  (as above)
-
-    return RootPorts.fitting(len(passthrough), vfio.largest_bar([how.role for how in passthrough]))
 
 
 def _image(suite: str) -> Image:
