@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Corruption planted where a guest's data lies, to prove that a checker finds it, and finds it there."""
 
+import os
 from pathlib import Path
 
 from cprtest.host.pci import PciDevice
-from cprtest.machine.memory import memory_file
+from cprtest.machine.memory import locate, memory_file
+from cprtest.machine.process import Machine
 
 PAGE = 4096
 
@@ -35,6 +37,15 @@ def write(image: Path, offset: int, data: bytes) -> None:
     with image.open("r+b") as file:
         file.seek(offset)
         file.write(data)
+
+
+def poke(machine: Machine, address: int, data: bytes) -> None:
+    """Overwrite what QEMU has at a guest-physical address, of RAM, ROM or a device. Raises CprError."""
+    descriptor, offset = locate(machine, address)
+    try:
+        os.pwrite(descriptor, data, offset)
+    finally:
+        os.close(descriptor)
 
 
 class GuestMemory:

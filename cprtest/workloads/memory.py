@@ -13,11 +13,13 @@ from collections.abc import Iterator
 
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
-from cprtest.machine.memory import memory_file
+from cprtest.machine.memory import locate, memory_file
 from cprtest.workloads.history import Problem
 from cprtest.workloads.workload import Workload
 
 _PAGE = 4096
+_ABOVE = 4 << 30
+"""Where memory goes on that has no room below the hole for PCI."""
 _WORDS = _PAGE // 8
 _KEEP_MIB = 40
 """MiB of free memory that are left to the rest of the guest."""
@@ -35,12 +37,18 @@ class MemoryPattern(Workload):
         super().__init__(guest, guest.spec.vcpus)
         # Held open: it outlives QEMU, and it is the same file on every side, or something is wrong.
         self._file = os.open(memory_file(guest.machine.pid), os.O_RDONLY)
+        self._hole = _hole(guest)
         self.start(f"memory-pattern {guest.spec.vcpus} {keep_mib} {pause_us}")
 
     @property
     def size(self) -> int:
         """Bytes of guest memory that are under watch."""
         return sum(int(op.result[3]) for op in self.operations("map")) * _PAGE
+
+    @property
+    def highest(self) -> int:
+        """The guest-physical address at which the last page that is under watch ends."""
+        return max(int(op.result[2], 16) + int(op.result[3]) * _PAGE for op in self.operations("map"))
 
     def wait_progress(self, count: int = 2, what: str | None = "sweep", seconds: float = 60) -> None:
         """Wait for whole sweeps: after two, all that was there before has been looked at."""
@@ -71,7 +79,7 @@ class MemoryPattern(Workload):
         """Addresses of `count` pages that memory.0 is not at just now. The guest must be stopped."""
         runs = [op.result[2:] for op in self.operations("map") if op.who == f"{self.name}.0"]
         pages = [int(address, 16) + n * _PAGE for address, length in runs for n in range(int(length))]
-        words = [os.pread(self._file, 8, _offset(address)) for address in pages]
+        words = [os.pread(self._file, 8, self._offset(address)) for address in pages]
         at = next((n for n in range(1, len(pages)) if words[n][4:] != words[0][4:]), 0)
         return [pages[(at + len(pages) * (n + 1) // (count + 1)) % len(pages)] for n in range(count)]
 
@@ -80,7 +88,7 @@ class MemoryPattern(Workload):
         newest = {op.who: int(op.result[1]) for op in self.operations("sweep")}
         for run in self.operations("map"):
             first, address, count = int(run.result[1]), int(run.result[2], 16), int(run.result[3])
-            held = os.pread(self._file, count * _PAGE, _offset(address))
+            held = os.pread(self._file, count * _PAGE, self._offset(address))
             for n in range(count):
                 page = held[n * _PAGE : (n + 1) * _PAGE]
                 wrong = _compare(page, first + n, newest.get(run.who, 1))
@@ -93,6 +101,10 @@ class MemoryPattern(Workload):
                     yield _problem(address + n * _PAGE, wanted, seen, place, self._transfer())
         if told > _TOLD:
             yield Problem(f"{told} pages are wrong in all")
+
+    def _offset(self, address: int) -> int:
+        """Where a guest-physical address is in the memory file."""
+        return address - self._hole if address >= _ABOVE else address
 
     def _transfer(self) -> int:
         return max((op.transfer for op in self.operations()), default=0) or self.history.transfers
@@ -135,8 +147,12 @@ def difference(wanted: int, seen: int) -> str:
     return f"is damaged: {seen:#x} instead of {wanted:#x}"
 
 
-def _offset(address: int) -> int:
-    """Where a guest-physical address is in the memory file, below the hole for PCI."""
-    if address >= 2 << 30:
-        raise CprError(f"{address:#x} may be above the hole for PCI: watch guests of up to 2 GiB.")
-    return address
+def _hole(guest: Guest) -> int:
+    """Bytes of the hole for PCI below 4 GiB, 0 if no memory is above it. QEMU tells where memory goes on."""
+    if guest.spec.memory_mib < 2 << 10:
+        return 0
+    with contextlib.suppress(CprError):  # all of it is below
+        descriptor, offset = locate(guest.machine, _ABOVE)
+        os.close(descriptor)
+        return _ABOVE - offset
+    return 0

@@ -66,6 +66,14 @@ class GuestConsistency(Everything):
         self.assertRegex(guest.run(used), r"AnonHugePages: +[1-9]\d{3,} kB")
         self.cross(guest, memory)
 
+    def test_memory_above_4_gib(self):
+        """The same with memory above the hole for PCI, in a guest of 3 GiB."""
+        guest = self.boot(memory_mib=3072)
+        # Linux takes from the top first. All 3 GiB would take minutes under TCG.
+        memory = MemoryPattern(guest, keep_mib=2600)
+        self.cross(guest, memory)
+        self.assertGreater(memory.highest, 4 << 30)
+
     def test_memory_on_pc(self):
         """The same on machine type pc."""
         guest = self.boot(machine="pc")

@@ -3,10 +3,11 @@
 
 from cprtest.faults import plants
 from cprtest.needs import needs
-from cprtest.test import CprTest
+from cprtest.test import CprTest, Tap
 from cprtest.workloads.bar import BarPattern, vga
 from cprtest.workloads.passthrough import exerciser
 from cprtest.workloads.registers import Registers
+from cprtest.workloads.roms import FIRMWARE, Roms
 
 
 @needs("qemu:cpr-transfer")
@@ -21,6 +22,15 @@ class DeviceMemory(CprTest):
         pattern = BarPattern(guest, vga(guest), 0)
         self.cross(guest, pattern, transfers=3)
         self.assertEqual(pattern.size, 16 << 20)
+
+    @needs("tun", "netns")
+    def test_roms(self):
+        """Firmware and option ROMs, which a target must not fill from its own files."""
+        guest = self.boot(vga=True, net=Tap(vhost=False))
+        roms = Roms(guest)
+        self.assertEqual(roms.option_roms, 2)
+        self.transfer(guest).assert_completed()
+        roms.check()
 
     @needs("kvm", "qemu:vfio-cpr", "vfio:ivshmem")
     def test_ivshmem(self):
@@ -48,6 +58,17 @@ class LyingDeviceMemory(CprTest):
     def test_damaged_word(self):
         """Seven bytes that changed in a page are found."""
         self.poked(b"\xff" * 7, "is damaged")
+
+    def test_firmware(self):
+        """Bytes of the firmware that another file put there are found, and only they."""
+        guest = self.boot(vga=True)
+        roms = Roms(guest)
+        roms.check()
+        self.transfer(guest).assert_completed()
+        address = FIRMWARE + (100 << 10)
+        plants.poke(guest.machine, address, b"\xcc" * 8)
+        found = rf"^firmware at {address:#x} was 0x\w+ and is 0xC{{16}}(?!.*,)"
+        self.assertRaisesRegex(AssertionError, found, roms.check)
 
     def poked(self, contents: bytes | None, text: str):
         guest = self.boot(vga=True)
