@@ -9,13 +9,24 @@ from cprtest.downtime.loads import LOADS
 from cprtest.downtime.observers import OBSERVERS
 from cprtest.downtime.settings import Experiment, Setting, growing, parsed
 from cprtest.errors import UsageError
+from cprtest.host import memory
 from cprtest.paths import lane
 
 EARLY, LATE = "reference", "mutants:stop-after-handover"
 """The same QEMU but for the moment of the stop: before the descriptors leave, and after."""
 
+
+def _memories() -> tuple[int, ...]:
+    """MiB: 256, 512, ... up to three quarters of the host's; both sides share a guest's memory."""
+    most = memory.total_mib() * 3 // 4
+    return tuple(256 << n for n in range(20) if 256 << n <= most)
+
+
 BARS = (1, 256, 4096)
 """MiB: scripts/lab run --ivshmem 64M,1M,256M,4G"""
+
+DATA = (1, 64, 512, 4096)
+"""MiB: scripts/lab run --memory 12G"""
 
 PLANTED_MS = {"here": 6, "lab": 170}
 """What a phase is made slower by: a tenth (bare host) and a fifth (lab) of the vCPUs' blackout on the machine
@@ -93,19 +104,17 @@ IDEAS = {
     "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=10, full=12),
     "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=10),
     "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),
-    "memory": _growth("memory", "memory (MiB)", (256, 512, 1024, 2048, 4096, 8192)),
-    "hugepages": _growth(
-        "memory", "memory in huge pages (MiB)", (256, 512, 1024, 2048, 4096), full=6, backing="hugepages"
-    ),
+    "memory": _growth("memory", "memory (MiB)", _memories()),
+    "hugepages": _growth("memory", "memory in huge pages (MiB)", _memories(), backing="hugepages"),
     "vcpus": _growth("vcpus", "vCPUs", (1, 2, 4, 8, 16), full=5),
     "disks": _growth("disks", "disks", (0, 2, 4, 8)),
     "queues": _growth("queues", "the queue pairs of a NIC", (1, 2, 4, 8, 16, 64), full=5),
-    "vhost": _growth("queues", "queue pairs of kernel vhost", (1, 2, 4, 8, 16), full=4, lab=True),
+    "vhost": _growth("queues", "queue pairs of kernel vhost", (1, 2, 4, 8, 16, 64), full=4, lab=True),
     "vfio": _growth("vfio", "passthrough devices", (0, 1, 2, 4, 6, 8), full=4, lab=True),
     "bars": _growth("bar", "the BAR of a passthrough device", BARS, full=4, lab=True),
     **{
         # A late stop hands no vhost device over.
-        name: _growth("data", what, (1, 64, 512), full=4, lab=True, vhost=False, qemu=qemu, migration=moves)
+        name: _growth("data", what, DATA, full=4, lab=True, vhost=False, qemu=qemu, migration=moves)
         for name, what, qemu, moves in (
             ("data", "the state of a device that could migrate it", EARLY, "on"),
             ("data-late", "that state, the VM stopped late", LATE, "on"),

@@ -5,7 +5,7 @@ import socket
 
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
-from cprtest.limits import stretched, wait_until
+from cprtest.limits import TimeLimit, stretched, wait_until
 from cprtest.machine.devices import GUEST_ADDRESS, HOST_ADDRESS, Passthrough
 from cprtest.workloads import interrupts
 
@@ -40,9 +40,12 @@ class Nic:
         guest.run(f"ip address add {self._address}/24 dev {name} && ip link set {name} up")
 
     def exercise(self) -> None:
-        """Raises AssertionError or TimeLimit unless packets went both ways and interrupts came."""
+        """Raises AssertionError unless packets went both ways and interrupts came."""
         before = interrupts.count(self._guest, self._device)
-        self._network.ping(self._address, 10, self._guest.dead)
+        try:
+            self._network.ping(self._address, 10, self._guest.dead)
+        except TimeLimit as error:
+            raise AssertionError(f"{self._device.id}: {error}") from error
         raised = interrupts.count(self._guest, self._device) - before
         if raised <= 0:
             raise AssertionError(f"{self._device.id}: packets went through without a single interrupt")
