@@ -105,12 +105,12 @@ class Guest:
         return len(queues(self.spec.devices, vhost=True))
 
     def plug(self, device: Plugged) -> None:
-        """Hot-plug `device` into the running guest and wait until the guest has found it."""
+        """Hot-plug `device` into the running guest and wait until the guest is ready to use it."""
         self.machine.plug(device.backend(), device.frontend())
         self.spec = self.spec.with_devices(device)
         wait_until(
             f"the guest to find {device.id}",
-            lambda: self.succeeds(f"test -e {device.guest_path}"),
+            lambda: self.succeeds(device.ready),
             10,
             lambda: "its PCI devices are " + " ".join(self.run("ls /sys/bus/pci/devices").split()),
             interval=0.05,

@@ -282,8 +282,18 @@ class Plugged(ABC):
         """The device's directory in the guest's sysfs: root port n leads to bus n + 1."""
         return f"/sys/bus/pci/devices/0000:{self.slot + 1:02x}:00.0"
 
+    @property
+    def ready(self) -> str:
+        """A command that succeeds in the guest as soon as it has the device."""
+        return f"test -e {self.guest_path}"
+
     def backend(self) -> list[str]:
         return []
+
+
+def virtio_ready(device: Plugged) -> str:
+    """`ready` of a virtio device: its driver wrote DRIVER_OK (virtio 1.2, 2.1), so vhost has started."""
+    return f"grep -q f$ {device.guest_path}/virtio*/status"
 
 
 @dataclass(frozen=True)
@@ -295,6 +305,10 @@ class Vsock(Plugged):
     @property
     def id(self) -> str:
         return "vsock0"
+
+    @property
+    def ready(self) -> str:
+        return virtio_ready(self)
 
     def frontend(self) -> dict[str, Any]:
         return {

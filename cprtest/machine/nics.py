@@ -8,7 +8,17 @@ from typing import Any, Self
 from cprtest.errors import CprError
 from cprtest.host import hostfile
 from cprtest.host.network import Network
-from cprtest.machine.devices import GUEST_ADDRESS, HOST_ADDRESS, MAC, Nic, Plugged, Tap, option, root_port
+from cprtest.machine.devices import (
+    GUEST_ADDRESS,
+    HOST_ADDRESS,
+    MAC,
+    Nic,
+    Plugged,
+    Tap,
+    option,
+    root_port,
+    virtio_ready,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +78,10 @@ class HelpedTap(Tap):
 @dataclass(frozen=True, kw_only=True)
 class PluggedTap(Tap, Plugged):
     """A virtio-net NIC on a tap, to be plugged into the running guest, and unplugged again."""
+
+    @property
+    def ready(self) -> str:
+        return virtio_ready(self)
 
     def frontend(self) -> dict[str, Any]:
         return {**super().frontend(), "bus": root_port(self.slot)}

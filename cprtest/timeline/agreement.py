@@ -41,11 +41,13 @@ def _gate_and_kernel(events: Sequence[Event]) -> list[str]:
     if not {"gate", "tracefs"} <= {e.observer for e in events}:
         return []
     found = []
+    begun = next((e.t for e in events if e.name in ("MIGRATION", "migrate_set_state")), 0)
     for name, phase in _OWNER_CALLS.items():
         for side in _SIDES:
             calls = [e for e in events if (e.actor, e.name) == (side, name)]
             let = [e for e in calls if e.observer == "gate" and e.ok is None]
             made = [e for e in calls if e.observer == "tracefs"]
+            let = _since_both_watched(let, len(made), begun)
             # A process can be killed between the two.
             if len(let) != len(made) and not (
                 len(let) == len(made) + 1 and let[-1] is _last_of(side, events)
@@ -54,6 +56,12 @@ def _gate_and_kernel(events: Sequence[Event]) -> list[str]:
                 found.append(f"{text} {tag(phase)}")
             found += [_late(a, b, phase) for a, b in zip(let, made, strict=False) if not _in_order(a, b)]
     return found
+
+
+def _since_both_watched(let: list[Event], made: int, begun: int) -> list[Event]:
+    """Without what the gate saw before the kernel was asked, which is before `migrate` was given."""
+    early = sum(e.t - e.err < begun for e in let)
+    return let[min(early, max(0, len(let) - made)) :]
 
 
 def _trace_and_kernel(events: Sequence[Event]) -> list[str]:

@@ -188,6 +188,18 @@ def test_observers_that_contradict_each_other(changed: dict[str, Event | None], 
     assert any(message in sentence for sentence in found), found
 
 
+def test_a_call_from_before_the_kernel_was_asked() -> None:
+    seen = {f"at {t}": Event(t, "source", "gate", "VHOST_RESET_OWNER", err=1) for t in (10, 290)}
+    seen["too"] = Event(598, "target", "gate", "VHOST_SET_OWNER", err=1)
+    begun = {"begun": trace(20, "source", "migrate_set_state")}
+    assert disagreements(hand_over(**seen, **begun)) == []
+    (found,) = disagreements(hand_over(**seen))
+    assert "the gate let 2" in found
+    seen["again"] = Event(295, "source", "gate", "VHOST_RESET_OWNER", err=1)
+    (found,) = disagreements(hand_over(**seen, **begun))
+    assert "the gate let 2" in found
+
+
 def test_gate_and_kernel_agree() -> None:
     gate = {
         "let": Event(290, "source", "gate", "VHOST_RESET_OWNER", err=1),
