@@ -54,6 +54,7 @@ __attribute__((format(printf, 3, 4)))
 static inline void report(uint64_t start, uint64_t end, const char *format, ...)
 {
     char line[512];
+    ssize_t written;
     va_list arguments;
     int used = snprintf(line, sizeof line, "%s %llu %llu %llu ", history_name, (unsigned long long)history_number++,
                         (unsigned long long)start, (unsigned long long)end);
@@ -64,8 +65,9 @@ static inline void report(uint64_t start, uint64_t end, const char *format, ...)
     if (used > (int)sizeof line - 2)
         used = sizeof line - 2;
     line[used++] = '\n';
-    while (write(HISTORY_FD, line, used) != used)
-        if (errno != EINTR)
+    /* Linux returns 0 to all writers but one that have waited for the last place of the queue (virtio_console.c). */
+    while ((written = write(HISTORY_FD, line, used)) != used)
+        if (written > 0 || (written < 0 && errno != EINTR))
             die("history");
 }
 

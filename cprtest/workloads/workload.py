@@ -10,12 +10,21 @@ be told.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
 from cprtest.limits import TimeLimit, wait_until
 from cprtest.timeline.timeline import tag
 from cprtest.workloads.history import History, Operation, Problem
 
 SHOWN = 8
+
+_TASKS = (
+    "dmesg | tail -n 40; for task in $(ls -d /proc/[0-9]*/task/*); do "
+    'case "$(cat $task/comm 2>/dev/null)" in kworker/[0-9u]*|ksoftirqd*|khugepaged|{0}) '
+    'echo "== $task"; for what in stat wchan syscall stack; do cat $task/$what 2>/dev/null; echo; done;; '
+    "esac; done"
+)
+"""Those of a program, by its first 15 letters, and those of the kernel that might keep it waiting."""
 
 
 class Workload(ABC):
@@ -116,11 +125,21 @@ class Workload(ABC):
                 return
             why = self._gone()
         except TimeLimit as limit:
-            waiting, why = silent(), str(limit)
+            waiting, why = silent(), f"{limit}{self._said()}"
         found = [*self.problems(), *self.post_mortem()]
         blamed = self._blame(found)
         listed = f"; {_listed(found)}" if found else ""
         raise AssertionError(f"{self.name}: silent are {', '.join(waiting)}{blamed}: {why}{listed}")
+
+    def _said(self) -> str:
+        """What the program said of its own end, if it did. Where its tasks are is kept with the evidence."""
+        try:
+            kept = self.guest.run(_TASKS.format(self.program[:15]))
+            (self.guest.directory / f"silent-{self.name}.log").write_text(kept)
+            said = self.guest.run(f"cat /run/{self.name}.log").strip()
+        except CprError as error:
+            return f"; {error}"
+        return f"; its program says: {said}" if said else ""
 
     def _blame(self, found: Sequence[Problem]) -> str:
         """The phases to blame for silence on a target. What the checker finds is better evidence.
