@@ -22,6 +22,8 @@ def _memories() -> tuple[int, ...]:
     return tuple(256 << n for n in range(20) if 256 << n <= most)
 
 
+MEMORIES = _memories()
+
 BARS = (1, 256, 4096)
 """MiB: scripts/lab run --ivshmem 64M,1M,256M,4G"""
 
@@ -104,8 +106,8 @@ IDEAS = {
     "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=10, full=12),
     "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=10),
     "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),
-    "memory": _growth("memory", "memory (MiB)", _memories()),
-    "hugepages": _growth("memory", "memory in huge pages (MiB)", _memories(), backing="hugepages"),
+    "memory": _growth("memory", "memory (MiB)", MEMORIES),
+    "hugepages": _growth("memory", "memory in huge pages (MiB)", MEMORIES, backing="hugepages"),
     "vcpus": _growth("vcpus", "vCPUs", (1, 2, 4, 8, 16), full=5),
     "disks": _growth("disks", "disks", (0, 2, 4, 8)),
     "queues": _growth("queues", "the queue pairs of a NIC", (1, 2, 4, 8, 16, 64), full=5),

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from cprtest.host.pci import PciDevice
-from cprtest.machine.memory import locate, memory_file
+from cprtest.machine.memory import located
 from cprtest.machine.process import Machine
 
 PAGE = 4096
@@ -40,34 +40,15 @@ def write(image: Path, offset: int, data: bytes) -> None:
 
 
 def poke(machine: Machine, address: int, data: bytes) -> None:
-    """Overwrite what QEMU has at a guest-physical address, of RAM, ROM or a device. Raises CprError."""
-    descriptor, offset = locate(machine, address)
-    try:
-        os.pwrite(descriptor, data, offset)
-    finally:
-        os.close(descriptor)
+    """Overwrite what QEMU has at a guest-physical address, of RAM, ROM or a device. Raises CprError.
 
-
-class GuestMemory:
-    """The file that is the RAM of the guest of QEMU `pid`; stop the guest before poking it.
-
-    Offsets are guest-physical addresses, as long as these are below the hole for PCI (2 GiB on q35).
-    Raises CprError where there is none.
+    A guest that may be writing there has to be stopped.
     """
+    with located(machine, address) as (descriptor, offset):
+        os.pwrite(descriptor, data, offset)
 
-    def __init__(self, pid: int) -> None:
-        self._path = memory_file(pid)
 
-    def page(self, address: int) -> bytes:
-        """The page at a guest-physical address."""
-        return read(self._path, address & -PAGE, PAGE)
-
-    def poke(self, address: int, data: bytes) -> None:
-        """Overwrite what is at a guest-physical address."""
-        write(self._path, address, data)
-
-    def find(self, data: bytes, step: int = PAGE) -> list[int]:
-        """Addresses, multiples of `step`, at which `data` stands."""
-        with self._path.open("rb") as file:
-            memory = file.read()
-        return [at for at in range(0, len(memory), step) if memory.startswith(data, at)]
+def page(machine: Machine, address: int) -> bytes:
+    """The page that begins at a guest-physical address, as `poke` reaches it. Raises CprError."""
+    with located(machine, address) as (descriptor, offset):
+        return os.pread(descriptor, PAGE, offset)

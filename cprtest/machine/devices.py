@@ -291,13 +291,16 @@ class Plugged(ABC):
         return []
 
 
-def virtio_ready(device: Plugged) -> str:
-    """`ready` of a virtio device: its driver wrote DRIVER_OK (virtio 1.2, 2.1), so vhost has started."""
-    return f"grep -q f$ {device.guest_path}/virtio*/status"
+class PluggedVirtio(Plugged):
+    """A virtio device. The guest has it when its driver wrote DRIVER_OK (virtio 1.2, 2.1): vhost runs."""
+
+    @property
+    def ready(self) -> str:
+        return f"grep -q f$ {self.guest_path}/virtio*/status"
 
 
 @dataclass(frozen=True)
-class Vsock(Plugged):
+class Vsock(PluggedVirtio):
     """A vhost-vsock device: QEMU opens /dev/vhost-vsock itself. `cid` is unique on the host."""
 
     cid: int
@@ -305,10 +308,6 @@ class Vsock(Plugged):
     @property
     def id(self) -> str:
         return "vsock0"
-
-    @property
-    def ready(self) -> str:
-        return virtio_ready(self)
 
     def frontend(self) -> dict[str, Any]:
         return {

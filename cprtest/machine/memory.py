@@ -4,8 +4,10 @@
 The file travels with the guest: what is found with the source holds on every target.
 """
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from cprtest.errors import CprError
@@ -28,6 +30,16 @@ def memory_file(pid: int) -> Path:
     if not sizes:
         raise CprError(f"QEMU {pid} has no descriptor of its guest's memory.")
     return max(sizes, key=lambda link: sizes[link])
+
+
+@contextlib.contextmanager
+def located(machine: Machine, address: int) -> Iterator[tuple[int, int]]:
+    """What `locate` returns, the descriptor closed when the block ends. Raises CprError as it does."""
+    descriptor, offset = locate(machine, address)
+    try:
+        yield descriptor, offset
+    finally:
+        os.close(descriptor)
 
 
 def locate(machine: Machine, address: int) -> tuple[int, int]:

@@ -13,11 +13,10 @@ from cprtest.machine.devices import (
     HOST_ADDRESS,
     MAC,
     Nic,
-    Plugged,
+    PluggedVirtio,
     Tap,
     option,
     root_port,
-    virtio_ready,
 )
 
 
@@ -76,12 +75,8 @@ class HelpedTap(Tap):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PluggedTap(Tap, Plugged):
+class PluggedTap(Tap, PluggedVirtio):
     """A virtio-net NIC on a tap, to be plugged into the running guest, and unplugged again."""
-
-    @property
-    def ready(self) -> str:
-        return virtio_ready(self)
 
     def frontend(self) -> dict[str, Any]:
         return {**super().frontend(), "bus": root_port(self.slot)}

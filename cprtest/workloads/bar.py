@@ -7,7 +7,7 @@ The guest checks and renews every page for ever (assets/guest/bar-pattern.c), as
 import os
 
 from cprtest.guest.guest import Guest
-from cprtest.machine.memory import locate
+from cprtest.machine.memory import located
 from cprtest.workloads.history import Problem
 from cprtest.workloads.memory import difference
 from cprtest.workloads.workload import Workload
@@ -59,16 +59,13 @@ class BarPattern(Workload):
         To prove the checker. contents: None for those of the page after it. The guest must be stopped, and
         the BAR be memory of QEMU's.
         """
-        descriptor, start = locate(self.guest.machine, self.address)
-        try:
+        with located(self.guest.machine, self.address) as (descriptor, start):
             held = os.pread(descriptor, self.size, start)
             first = [held[n + 4 : n + 8] for n in range(0, len(held), _PAGE)]
             at = next((n for n, generation in enumerate(first) if generation != first[0]), 0)
             page = (at + len(first) // 2) % (len(first) - 1)
             other = held[(page + 1) * _PAGE : (page + 2) * _PAGE]
             os.pwrite(descriptor, other if contents is None else contents, start + page * _PAGE)
-        finally:
-            os.close(descriptor)
         return page * _PAGE
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
-from cprtest.machine.memory import locate, memory_file
+from cprtest.machine.memory import located, memory_file
 from cprtest.workloads.history import Problem
 from cprtest.workloads.workload import Workload
 
@@ -151,8 +151,8 @@ def _hole(guest: Guest) -> int:
     """Bytes of the hole for PCI below 4 GiB, 0 if no memory is above it. QEMU tells where memory goes on."""
     if guest.spec.memory_mib < 2 << 10:
         return 0
-    with contextlib.suppress(CprError):  # all of it is below
-        descriptor, offset = locate(guest.machine, _ABOVE)
-        os.close(descriptor)
-        return _ABOVE - offset
-    return 0
+    try:
+        with located(guest.machine, _ABOVE) as (_, offset):
+            return _ABOVE - offset
+    except CprError:  # all of it is below
+        return 0

@@ -11,10 +11,11 @@ Sources: NVM Express Base Specification 2.0, 3.1.3; virtio 1.2, 4.1.4.3; Intel 8
 
 from dataclasses import dataclass
 
-from cprtest.errors import CprError, Damage
+from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
 from cprtest.machine.devices import Passthrough
 from cprtest.workloads.config_space import MSIX, PCI_EXPRESS, VENDOR, ConfigSpace
+from cprtest.workloads.unchanged import assert_unchanged
 
 _VIRTIO_COMMON = 1  # cfg_type of the capability that tells where the common configuration is
 
@@ -57,19 +58,16 @@ class Registers:
     def __init__(self, guest: Guest, device: Passthrough) -> None:
         self._guest = guest
         self._device = device
-        self._before = self._windows() | self._settings()
+        self._before = self._read()
         if not any(self._windows().values()):
             raise AssertionError(f"{device.id} has nothing in its registers that a reset would clear")
 
     def check(self) -> None:
         """Raises Damage naming every register that holds something else."""
-        wrong = [
-            f"{name} was {self._before[name]:#x} and is {seen:#x}"
-            for name, seen in (self._windows() | self._settings()).items()
-            if seen != self._before[name]
-        ]
-        if wrong:
-            raise Damage(f"{self._device.id}: {', '.join(wrong)}", "acquire")
+        assert_unchanged(self._before, self._read(), f"{self._device.id}: ")
+
+    def _read(self) -> dict[str, str]:
+        return {name: f"{held:#x}" for name, held in (self._windows() | self._settings()).items()}
 
     def _windows(self) -> dict[str, int]:
         space = ConfigSpace(self._guest, self._device)

@@ -5,8 +5,8 @@ It is memory of QEMU's with a descriptor that is handed over, and nobody sends i
 from its own files, which may be another version's, gives the guest something else.
 """
 
-from cprtest.errors import Damage
 from cprtest.guest.guest import Guest
+from cprtest.workloads.unchanged import assert_unchanged
 
 FIRMWARE = 0xFFFC0000
 """Where SeaBIOS's 256 KiB begin, up to 4 GiB (QEMU, hw/i386/x86-common.c: x86_bios_rom_init)."""
@@ -37,14 +37,7 @@ class Roms:
 
     def check(self) -> None:
         """Raises Damage naming every place that holds something else."""
-        now = self._read()
-        wrong = [
-            f"{name} was {was} and is {now.get(name)}"
-            for name, was in self._before.items()
-            if now.get(name) != was
-        ]
-        if wrong:
-            raise Damage(", ".join(wrong), "acquire")
+        assert_unchanged(self._before, self._read())
 
     def _read(self) -> dict[str, str]:
         words = self._guest.run(_FIRMWARE).split()

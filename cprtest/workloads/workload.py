@@ -137,8 +137,8 @@ class Workload(ABC):
             kept = self.guest.run(_TASKS.format(self.program[:15]))
             (self.guest.directory / f"silent-{self.name}.log").write_text(kept)
             said = self.guest.run(f"cat /run/{self.name}.log").strip()
-        except CprError as error:
-            return f"; {error}"
+        except CprError:
+            return "; the guest's shell does not answer either"
         return f"; its program says: {said}" if said else ""
 
     def _blame(self, found: Sequence[Problem]) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The memory workload finds a page that was poked through the memory file, and names its address."""
 
-from cprtest.faults.plants import PAGE, GuestMemory
+from cprtest.faults import plants
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.workloads.memory import MemoryPattern
@@ -15,7 +15,7 @@ class LyingMemory(CprTest):
 
     def test_zeroed_page(self):
         """A page that is zero after the hand-over is found by the guest."""
-        self.poked(lambda _ours, _other: bytes(PAGE), "is zero")
+        self.poked(lambda _ours, _other: bytes(plants.PAGE), "is zero")
 
     def test_stale_page(self):
         """A page as it was two sweeps ago is found."""
@@ -31,31 +31,32 @@ class LyingMemory(CprTest):
 
     def test_seen_from_outside(self):
         """A page that is wrong is found in the memory file as well, with the guest stopped."""
-        memory, file, pages = self.watched()
-        file.poke(pages[0], bytes(PAGE))
+        memory, pages = self.watched()
+        plants.poke(memory.guest.machine, pages[0], bytes(plants.PAGE))
         found = [str(problem) for problem in memory.post_mortem()]
         self.assertEqual(len(found), 1, found)
         self.assertIn(f"memory at {pages[0]:#x} is zero", found[0])
 
     def watched(self):
-        """A guest after a transfer, stopped, its memory file, and two addresses of pages under watch."""
+        """A guest after a transfer, stopped, and two addresses of pages under watch."""
         guest = self.boot()
         memory = MemoryPattern(guest)
         memory.wait_progress()
         self.transfer(guest).assert_completed()
         memory.wait_progress()
         guest.machine.qmp.command("stop")
-        return memory, GuestMemory(guest.machine.pid), memory.far_from_the_sweep(2)
+        return memory, memory.far_from_the_sweep(2)
 
     def poked(self, contents, text: str):
-        memory, file, (ours, other) = self.watched()
-        old = file.page(ours)
-        memory.guest.machine.qmp.command("cont")
+        memory, (ours, other) = self.watched()
+        machine = memory.guest.machine
+        old = plants.page(machine, ours)
+        machine.qmp.command("cont")
         memory.wait_progress()
-        memory.guest.machine.qmp.command("stop")
-        planted = contents(old, file.page(other))
-        file.poke(ours, planted)
-        memory.guest.machine.qmp.command("cont")
+        machine.qmp.command("stop")
+        planted = contents(old, plants.page(machine, other))
+        plants.poke(machine, ours, planted)
+        machine.qmp.command("cont")
         memory.wait_for("bad")
         memory.stop()
         with self.assertRaises(AssertionError) as raised:
