@@ -110,7 +110,8 @@ def unable(setting: Setting) -> list[str]:
     if both := [name for name, role in own.items() if role in _ROLES[: setting.vfio]]:
         raise UsageError(f"{both[0]} and vfio want the same ivshmem device: let vfio be smaller.")
     mode = "normal" if setting.mode == "live" else setting.mode
-    wanted = ["tun", "netns", f"qemu:{mode}", f"memory:{2 * setting.memory + 256}"]
+    copies = 2 if setting.mode == "live" else 1  # in all other modes both sides share the guest's memory
+    wanted = ["tun", "netns", f"qemu:{mode}", f"memory:{copies * setting.memory + 1024}"]
     wanted += ["kvm", "vhost-net"] if setting.vhost else []
     wanted += [f"hugepages:{setting.memory}"] if setting.backing == "hugepages" else []
     if passed := _passthrough(setting):

@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--devices", type=_words, default=(), metavar="ROLES", help=roles)
     more = "a directory that can be written in the lab; may be repeated"
     size.add_argument("--writable", type=Path, action="append", default=[], metavar="DIR", help=more)
+    qmp = "let the lab's own QEMU listen for QMP there: to look at a lab that hangs"
+    size.add_argument("--monitor", type=Path, metavar="SOCKET", help=qmp)
     parser = argparse.ArgumentParser(
         prog="scripts/lab",
         description="A throw-away VM on this host's files with KVM, vhost, VFIO and devices to pass through. "
@@ -80,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _act(options: argparse.Namespace) -> int:
     writable = tuple(options.writable)
-    settings = Settings(options.memory, options.cpus, options.ivshmem, writable, options.devices)
+    settings = Settings(
+        options.memory, options.cpus, options.ivshmem, writable, options.devices, options.monitor
+    )
     missing = [directory for directory in options.writable if not directory.is_dir()]
     if missing:
         raise UsageError(f"{missing[0]} is not a directory: create it before it is made writable in the lab.")

@@ -52,6 +52,8 @@ class Parts:
     writable: Sequence[Path] = ()
     ports: dict[str, int] = field(default_factory=dict)
     """Connected stream sockets by name: stdin, stdout, stderr, control."""
+    monitor: Path | None = None
+    """Where the lab's own QEMU listens for QMP."""
 
 
 def virtme_run(parts: Parts) -> list[str]:
@@ -131,6 +133,8 @@ def qemu_options(parts: Parts) -> list[str]:
     for serial, path in parts.images:
         options += ["-blockdev", f"driver=file,node-name={serial},filename={quoted(path)},read-only=on"]
         options += ["-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+    if parts.monitor:
+        options += ["-qmp", f"unix:{quoted(parts.monitor)},server=on,wait=off"]
     return [*options, *parts.devices]
 
 

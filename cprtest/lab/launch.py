@@ -43,7 +43,7 @@ class Settings:
     """Size of the lab. cpus: None for what suits the host. ivshmem_mib: BARs of ivshmem, powers of two.
 
     CHECKOUT/results, the cache and `writable` can be written there. devices: roles of those that can be
-    passed through, all where none is named.
+    passed through, all where none is named. monitor: where the lab's own QEMU listens for QMP.
     """
 
     memory_mib: int = 6144
@@ -51,6 +51,7 @@ class Settings:
     ivshmem_mib: tuple[int, ...] = (64,)
     writable: tuple[Path, ...] = ()
     devices: tuple[str, ...] = ()
+    monitor: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ def started(what: Command, settings: Settings) -> Iterator[Session]:
             devices=devices.qemu_options(assignable, cables),
             images=[(serial, image) for serial, image, _ in python],
             writable=places,
+            monitor=settings.monitor,
         )
         fds = [disk.fileno(), *(end.fileno() for end in ends)]
         session = Session(parts, fds, directory / "qemu.log", what.forward_stdin)

@@ -11,14 +11,22 @@ from cprtest.errors import UsageError
 from cprtest.paths import ASSETS, cache_dir
 from cprtest.provision.files import digest
 
-BUILT = ("stock", "reference", "mutants")
+BUILT = ("stock", "lab", "reference", "mutants")
 """The flavours that we build from source."""
+
+_SERIES: dict[str, list[str]] = {
+    "stock": [],
+    "lab": ["lab"],
+    "reference": ["reference"],
+    "mutants": ["reference", "mutants"],
+}
+"""The patches of each: directories of assets/qemu."""
 
 PACKAGED = ASSETS / "qemu" / "debian.toml"
 """Debian's own binaries, a table each."""
 
-LAB = "stock"
-"""What the lab runs on: never a QEMU under test."""
+LAB = "lab"
+"""What the lab runs on: stock, with its TCG mended (assets/qemu/lab). Never a QEMU under test."""
 
 DEFAULT = "reference"
 """The QEMU under test unless the user says otherwise."""
@@ -118,7 +126,7 @@ def build_of(flavour: str, assets: Path = ASSETS / "qemu") -> Build:
     """Describe a flavour that we build. Raises UsageError for one that there is not, or not yet."""
     if flavour not in BUILT:
         raise UsageError(f"there is no QEMU flavour {flavour!r}: it is one of {', '.join(flavours())}.")
-    parts = {"stock": [], "reference": ["reference"], "mutants": ["reference", "mutants"]}[flavour]
+    parts = _SERIES[flavour]
     patches = [patch for part in parts for patch in sorted((assets / part).glob("*.patch"))]
     if parts and not list((assets / parts[-1]).glob("*.patch")):
         raise UsageError(f"the {flavour} build of QEMU is not there yet.")

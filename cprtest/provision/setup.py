@@ -57,7 +57,9 @@ class Wanted:
     modules: tuple[str, ...] = installed.MODULES
 
 
-EVERYTHING = Wanted((LAB, DEFAULT, *packaged()), (SUITE, NEWEST), (*installed.MODULES, *installed.SAMPLES))
+EVERYTHING = Wanted(
+    (LAB, "stock", DEFAULT, *packaged()), (SUITE, NEWEST), (*installed.MODULES, *installed.SAMPLES)
+)
 
 
 def nothing_to_do(wanted: Wanted = Wanted()) -> bool:

@@ -54,7 +54,7 @@ def test_a_qemu_build_is_named_for_what_it_is_made_of(tmp_path: Path) -> None:
 
 
 def test_flavours_that_do_not_exist() -> None:
-    with pytest.raises(UsageError, match="one of stock, reference, mutants"):
+    with pytest.raises(UsageError, match="one of stock, lab, reference, mutants"):
         qemu_source.build_of("nosuch")
 
 
@@ -63,7 +63,7 @@ def test_what_is_not_there_names_the_command_that_helps(cache: Path) -> None:  #
         installed.kernel()
     with pytest.raises(NotInstalled, match="scripts/setup"):
         installed.guest_image()
-    with pytest.raises(NotInstalled, match="scripts/build-qemu stock"):
+    with pytest.raises(NotInstalled, match="scripts/build-qemu lab"):
         installed.qemu()
 
 
