@@ -37,6 +37,17 @@ class LyingMemory(CprTest):
         self.assertEqual(len(found), 1, found)
         self.assertIn(f"memory at {pages[0]:#x} is zero", found[0])
 
+    def test_silent_reporter(self):
+        """While one of two reporters is silent the other writes on, and no page of either is called wrong."""
+        guest = self.boot(vcpus=2)
+        memory = MemoryPattern(guest)
+        memory.wait_progress()
+        guest.run("set -- $(pidof memory-pattern); kill -STOP $1")
+        with self.assertRaises(AssertionError) as raised:
+            memory.wait_progress(seconds=2)
+        self.assertRegex(str(raised.exception), r"silent are memory\.\d:")
+        self.assertNotIn("memory at", str(raised.exception))
+
     def watched(self):
         """A guest after a transfer, stopped, and two addresses of pages under watch."""
         guest = self.boot()
