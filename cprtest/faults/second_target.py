@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cprtest.faults.stations import Action, Station
@@ -27,7 +28,7 @@ class StartedTwice(Action):
     def act(self, transfer: Transfer, station: Station) -> str:
         """Start it, and wait until the path is its own."""
         cpr = transfer.scratch / "cpr"
-        first = cpr.stat().st_ino if cpr.exists() else None  # a target that has taken over removes it
+        first = _socket(cpr)
         paths = {"cpr": cpr, "main": transfer.scratch / "main"}
         channels = [channel(kind, {"type": "unix", "path": str(path)}) for kind, path in paths.items()]
         self._second = Machine(
@@ -39,7 +40,7 @@ class StartedTwice(Action):
         )
 
         def taken() -> bool:
-            return cpr.exists() and cpr.stat().st_ino != first
+            return _socket(cpr) not in (None, first)
 
         wait_until("a second target to listen", taken, 10, lambda: self._second.gone() or "it starts")
         return f"process {self._second.pid} listens on the cpr channel's path, too"
@@ -53,3 +54,14 @@ class StartedTwice(Action):
             del self._second
             if state != "":
                 raise AssertionError(f"a second target that nobody called is {state or 'gone'}")
+
+
+def _socket(path: Path) -> tuple[int, int] | None:
+    """Tells sockets that were bound to `path` one after the other apart; None if there is none, as after a
+    target has taken over. A file system may give the number of one that is gone to the next.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_ctime_ns
