@@ -74,6 +74,11 @@ def ensure() -> None:
 
 
 def _make(log: Path) -> dict[str, object]:
+    if VENV.is_symlink():
+        raise CprError(
+            f"{VENV} is a link to {VENV.readlink()}, which set-up would empty. Remove the link: a checkout "
+            "has a venv of its own."
+        )
     path, version = python()
     print(f"venv: {VENV} with {path} ({version})", file=sys.stderr, flush=True)
     log.unlink(missing_ok=True)

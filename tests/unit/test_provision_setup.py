@@ -11,7 +11,7 @@ import pytest
 
 from cprtest.errors import CprError, NotInstalled, UsageError
 from cprtest.paths import ASSETS
-from cprtest.provision import files, installed, packages, processes, qemu_source, setup
+from cprtest.provision import files, installed, packages, processes, qemu_source, setup, venv
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +94,19 @@ def test_the_first_failure_ends_what_runs_beside_it(tmp_path: Path, monkeypatch:
     with pytest.raises(CprError, match="no network"):
         setup.side_by_side(lambda: processes.run_logged(["sleep", "60"], tmp_path / "log", "sleep"), fails)
     assert time.monotonic() - started < 30
+
+
+def test_a_venv_that_is_another_ones_is_not_emptied(
+    cache: Path,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").touch()
+    link = tmp_path / ".venv"
+    link.symlink_to(theirs)
+    monkeypatch.setattr(venv, "VENV", link)
+    with pytest.raises(CprError, match=f"is a link to {theirs}.*Remove the link"):
+        venv.ensure()
+    assert (theirs / "file").exists()
