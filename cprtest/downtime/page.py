@@ -35,6 +35,12 @@ class Section:
     def question(self) -> str:
         return self.record.experiments[self.number].question
 
+    @property
+    def recorded(self) -> str:
+        """When, with how many samples, and how busy the machine was before each (load average)."""
+        loads = [turn.sample.load for turn in self.record.turns if turn.experiment == self.number]
+        return f"{self.record.about['when']}, {len(loads)} samples, load {min(loads):.1f} to {max(loads):.1f}"
+
     @functools.cached_property
     def rows(self) -> list[judge.Row]:
         return judge.rows(self.record, self.number)
