@@ -174,7 +174,7 @@ def main(arguments: Sequence[str]) -> int:
         description=manpage.description(
             """
             Fetch and build what is missing: Debian packages of the host (needs root or sudo, once), the
-            venv, the kernel and the guest's image, QEMU as it is and with our series. Does nothing if all
+            venv, the kernel and the guest's image, QEMU for the lab and with our series. Does nothing if all
             is there. Interrupted, it goes on where it was.
             """
         ),
@@ -186,8 +186,8 @@ def main(arguments: Sequence[str]) -> int:
     setup.add_argument(
         "--full",
         action="store_true",
-        help="also what only some tests of the suite full need: Debian's own QEMUs, the newest kernel, and "
-        "the kernel's sample modules, which need its source (150 MB)",
+        help="also what only some tests of the suite full need: QEMU as it is, Debian's own, the newest "
+        "kernel, and the kernel's sample modules, which need its source (150 MB)",
     )
     build = commands.add_parser(
         "build-qemu",
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
     build.add_argument(
         "flavour",
         choices=flavours(),
-        help="as it is; with our series; with faults to switch on; Debian's own packages",
+        help="as it is; for the lab; with our series; with faults to switch on; Debian's own packages",
     )
     options = parser.parse_args(arguments)
 

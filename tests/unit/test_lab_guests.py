@@ -60,10 +60,10 @@ def test_an_interrupt_is_delivered_once(tmp_path: Path, monkeypatch: pytest.Monk
 def _interrupt(process: "subprocess.Popen[str]", monitor: Path) -> int:
     """Stop and continue the lab, at random instants, until its command ends or ENOUGH. Returns how often."""
     times, until = 0, time.monotonic() + ENOUGH
-    with socket.socket(socket.AF_UNIX) as connected:
-        connected.connect(str(monitor))
-        qmp = Qmp("lab", monitor.with_suffix(".log"))
-        qmp.connect(connected.dup())
+    connected = socket.socket(socket.AF_UNIX)
+    connected.connect(str(monitor))
+    qmp = Qmp("lab", monitor.with_suffix(".log"))
+    qmp.connect(connected)
     with contextlib.closing(qmp), contextlib.suppress(CommandFailed):  # the lab is gone before scripts/lab is
         qmp.ready()
         while process.poll() is None and time.monotonic() < until:
