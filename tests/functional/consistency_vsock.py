@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Streams over vhost-vsock: they end with a transfer, at both ends; what listens lives on."""
 
+import threading
+
 from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.faults.target import TargetKilled
 from cprtest.needs import needs
@@ -21,6 +23,18 @@ class VsockConsistency(CprTest):
         """Connections end at both ends, once in each of three hand-overs, and new ones are accepted."""
         guest = self.boot(vsock=True)
         self.cross(guest, VsockStreams(guest), transfers=3)
+
+    def test_guest_that_stands_still(self):
+        """A guest that stood still for three seconds accepts what was to be connected meanwhile."""
+        guest = self.boot(vsock=True)
+        streams = VsockStreams(guest)
+        guest.machine.qmp.command("stop")
+        goes_on = threading.Timer(3, guest.machine.qmp.command, ["cont"])
+        goes_on.start()
+        to_guest(guest)(streams.port).close()  # the kernel's own limit is two seconds
+        goes_on.join()
+        streams.wait_progress()
+        streams.check()
 
     @needs(WORKS_AGAIN)
     def test_rollback(self):
