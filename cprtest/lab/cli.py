@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,8 @@ def _act(options: argparse.Namespace) -> int:
     missing = [directory for directory in options.writable if not directory.is_dir()]
     if missing:
         raise UsageError(f"{missing[0]} is not a directory: create it before it is made writable in the lab.")
+    if options.monitor:
+        _check_socket(options.monitor)
     if options.action == "info":
         return _info(settings)
     if options.action == "shell":
@@ -96,6 +99,18 @@ def _act(options: argparse.Namespace) -> int:
     if not argv:
         raise UsageError("say which command to run: scripts/lab run COMMAND ...")
     return run(Command(tuple(argv), forward_stdin=not sys.stdin.isatty()), settings)
+
+
+def _check_socket(path: Path) -> None:
+    """Raises UsageError unless QEMU can listen there; it takes the place of a socket that is there."""
+    if path.is_socket():
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as tried:
+            tried.bind(str(path))
+        path.unlink()
+    except OSError as error:
+        raise UsageError(f"{path}: the lab's QEMU cannot listen there: {error.strerror or error}.") from None
 
 
 def _shell(settings: Settings) -> int:

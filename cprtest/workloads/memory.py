@@ -15,7 +15,7 @@ from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
 from cprtest.machine.memory import located, memory_file
 from cprtest.workloads.history import Problem
-from cprtest.workloads.workload import Workload
+from cprtest.workloads.workload import LAST_WORDS, Workload
 
 _PAGE = 4096
 _ABOVE = 4 << 30
@@ -71,7 +71,7 @@ class MemoryPattern(Workload):
         """
         machine = self.guest.machine
         try:
-            runs = not machine.gone() and machine.qmp.command("query-status")["running"]
+            runs = not machine.gone() and machine.qmp.command("query-status", seconds=LAST_WORDS)["running"]
             if runs:
                 machine.qmp.command("stop")
             found = list(self._judge_file())

@@ -18,6 +18,9 @@ from cprtest.workloads.history import History, Operation, Problem
 
 SHOWN = 8
 
+LAST_WORDS = 5
+"""Seconds (stretched) for an answer from a guest or a QEMU that may well be past answering."""
+
 _TASKS = (
     "dmesg | tail -n 40; for task in $(ls -d /proc/[0-9]*/task/*); do "
     'case "$(cat $task/comm 2>/dev/null)" in kworker/[0-9u]*|ksoftirqd*|khugepaged|{0}) '
@@ -134,9 +137,9 @@ class Workload(ABC):
     def _said(self) -> str:
         """What the program said of its own end, if it did. Where its tasks are is kept with the evidence."""
         try:
-            kept = self.guest.run(_TASKS.format(self.program[:15]))
+            kept = self.guest.run(_TASKS.format(self.program[:15]), LAST_WORDS)
             (self.guest.directory / f"silent-{self.name}.log").write_text(kept)
-            said = self.guest.run(f"cat /run/{self.name}.log").strip()
+            said = self.guest.run(f"cat /run/{self.name}.log", LAST_WORDS).strip()
         except CprError:
             return "; the guest's shell does not answer either"
         return f"; its program says: {said}" if said else ""

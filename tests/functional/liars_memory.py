@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The memory workload finds a page that was poked through the memory file, and names its address."""
 
+import os
+import signal
+
 from cprtest.faults import plants
 from cprtest.needs import needs
 from cprtest.test import CprTest
@@ -46,6 +49,20 @@ class LyingMemory(CprTest):
         with self.assertRaises(AssertionError) as raised:
             memory.wait_progress(seconds=2)
         self.assertRegex(str(raised.exception), r"silent are memory\.\d:")
+        self.assertNotIn("memory at", str(raised.exception))
+
+    def test_silent_qemu(self):
+        """A QEMU that does not even answer its monitor makes the workload silent, and no page wrong."""
+        guest = self.boot()
+        memory = MemoryPattern(guest)
+        memory.wait_progress()
+        os.kill(guest.machine.pid, signal.SIGSTOP)
+        try:
+            with self.assertRaises(AssertionError) as raised:
+                memory.wait_progress(seconds=0.2)
+        finally:
+            os.kill(guest.machine.pid, signal.SIGCONT)
+        self.assertIn("silent are memory.0:", str(raised.exception))
         self.assertNotIn("memory at", str(raised.exception))
 
     def watched(self):

@@ -121,6 +121,12 @@ def test_too_little_memory_is_said_before_anything_starts() -> None:
     [
         (["run", "--"], "say which command to run"),
         (["run", "--writable", "/nowhere", "--", "true"], "/nowhere is not a directory"),
+        (
+            ["run", "--monitor", "/nowhere/qmp", "--", "true"],
+            "/nowhere/qmp: the lab's QEMU cannot listen there",
+        ),
+        (["run", "--monitor", f"/{'x' * 108}", "--", "true"], "cannot listen there: AF_UNIX path too long"),
+        (["run", "--monitor", "/etc/hostname", "--", "true"], "cannot listen there: Address already in use"),
     ],
 )
 def test_wrong_use_is_status_2(
