@@ -140,7 +140,7 @@ def _hugepages(mib: str, _qemu: Path | None) -> str | None:
     free = int(pool.read_text()) if pool.exists() else 0
     wanted = (int(mib) + 1) // 2 if mib else 1
     if free < wanted:
-        how = or_in_lab("Reserve some: sysctl vm.nr_hugepages=512")
+        how = or_in_lab(f"Reserve some: sysctl vm.nr_hugepages={max(512, wanted)}")
         return f"There are {free or 'no'} free 2 MiB pages, {wanted} are needed. {how}"
     return None
 

@@ -114,9 +114,10 @@ def unable(setting: Setting) -> list[str]:
         raise UsageError(f"{both[0]} and vfio want the same ivshmem device: let vfio be smaller.")
     mode = "normal" if setting.mode == "live" else setting.mode
     copies = 2 if setting.mode == "live" else 1  # in all other modes both sides share the guest's memory
-    wanted = ["tun", "netns", f"qemu:{mode}", f"memory:{copies * setting.memory + 1024}"]
+    memory, huge = copies * setting.memory, setting.backing == "hugepages"
+    wanted = ["tun", "netns", f"qemu:{mode}", f"memory:{1024 if huge else 1024 + memory}"]
     wanted += ["kvm", "vhost-net"] if setting.vhost else []
-    wanted += [f"hugepages:{setting.memory}"] if setting.backing == "hugepages" else []
+    wanted += [f"hugepages:{memory}"] if huge else []
     if passed := _passthrough(setting):
         wanted += ["kvm", "qemu:vfio-cpr", *(f"vfio:{how.role}" for how in passed)]
     wanted += ["module:vfio-bulk"] if setting.data else []

@@ -2,6 +2,7 @@
 """The benchmark's settings, order, breakdown and record."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -16,6 +17,7 @@ from cprtest.downtime.series import run, schedule
 from cprtest.downtime.settings import Experiment, Setting, parsed
 from cprtest.errors import UsageError
 from cprtest.machine.process import Machine
+from cprtest.provision.installed import Qemu
 from cprtest.timeline.phases import Span
 
 AB = plans.compared(["reference", "stock"], 3)
@@ -62,6 +64,29 @@ def test_a_wrong_word_is_told_what_could_stand_there(word: str, what: str) -> No
 def test_settings_that_make_no_sense_are_explained(word: str, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         unable(parsed(word))
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("reference,memory=4096", {"memory:5120"}),
+        ("live@reference,memory=4096", {"memory:9216"}),
+        ("reference,memory=4096,backing=hugepages", {"memory:1024", "hugepages:4096"}),
+    ],
+)
+def test_a_guest_needs_its_memory_once_and_of_one_kind(
+    word: str, wanted: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def unmet(names: Sequence[str], _qemu: Path) -> list[str]:
+        asked.extend(names)
+        return []
+
+    monkeypatch.setattr("cprtest.needs.unmet", unmet)
+    monkeypatch.setattr("cprtest.provision.installed.under_test", lambda _name: Qemu(Path("/qemu")))
+    assert unable(parsed(word)) == []
+    assert {name for name in asked if name.startswith(("memory", "hugepages"))} == wanted
 
 
 def test_there_is_no_unknown_experiment() -> None:
