@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cprtest import paths
+from cprtest.defects import known_defects
 from cprtest.job import listing
 from cprtest.job.suites import SUITES
 from cprtest.provision.qemu_source import mutants
@@ -120,6 +121,13 @@ def test_modules_that_are_run_exist(page: Path) -> None:
     for name in MODULE.findall(page.read_text()):
         path = paths.CHECKOUT / name.replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
+
+
+def test_every_defect_is_in_the_index_of_findings() -> None:
+    findings = paths.CHECKOUT / "docs" / "findings"
+    named = re.findall(r"D-\d{3}", (findings / "README.md").read_text())
+    known = {defect.id for defect in known_defects()} | {page.stem for page in findings.glob("D-*.md")}
+    assert known <= set(named)
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (paths.CHECKOUT / "scripts").iterdir()))
