@@ -42,8 +42,9 @@ _EPILOG = manpage.sections(
         """,
     exit_status="""
         0    one commit was found; the last line names it
-        1    none; or several are left, since those between could not be judged; or the ends are not as was
-        said 2    wrong command line
+        1    none; or several are left, since those between could not be judged; or the ends are not as
+             was said
+        2    wrong command line
         130  interrupted
         """,
     examples="""

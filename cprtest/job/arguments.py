@@ -12,7 +12,7 @@ from cprtest.host import hostfile
 from cprtest.job import suites
 from cprtest.lab import devices
 from cprtest.machine.features import features
-from cprtest.provision.qemu_source import BUILT, flavour_of, named
+from cprtest.provision.qemu_source import BUILT, flavour_of, named, packaged
 
 _VARIANTS = ("-m", "--mux-yaml", "--cit-parameter-file", "--json-variants-load")
 """Options of Avocado's that we give it ourselves."""
@@ -29,15 +29,18 @@ _EPILOG = manpage.sections(
         results/latest          the last run without --results
         """,
     exit_status="""
-        0  at least one test ran, nothing failed, erred or was interrupted, and the run itself had no problem
-        1  otherwise; the last line of output has the counts
-        2  wrong command line
+        0    at least one test ran, nothing failed, erred or was interrupted, the run itself had no problem
+        1    otherwise; the last line of output has the counts
+        2    wrong command line
+        130  interrupted before a lane began, as in set-up
         """,
     examples="""
         scripts/run
         scripts/run full --qemu ~/qemu/build/qemu-system-x86_64 --against results/last-week
         scripts/run --qemu /usr/bin/old-qemu --target-qemu ~/qemu/build/qemu-system-x86_64
-        scripts/run -- --filter-by-tags=smoke        (what follows -- is passed on to `avocado run`)
+        scripts/run soak -- -p count=10              (what follows -- is passed on to `avocado run`)
+        .venv/bin/avocado --config avocado.cfg run FILE:Class.test                        (one test, here)
+        scripts/lab run .venv/bin/avocado --config avocado.cfg run FILE:Class.test        (in the lab)
         """,
 )
 
@@ -124,7 +127,8 @@ def parse(words: list[str]) -> Arguments:
     parser.add_argument(
         "--qemu",
         metavar="BIN",
-        help="QEMU under test: a binary, 10.0 or later, or stock, reference (default), mutants:NAME",
+        help="QEMU under test: a binary, 10.0 or later, or stock, reference (default), mutants:NAME, "
+        f"{', '.join(packaged())}",
     )
     parser.add_argument(
         "--target-qemu", metavar="BIN", help="another QEMU for the target (default: as --qemu)"
