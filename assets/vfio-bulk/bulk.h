@@ -43,7 +43,11 @@ struct bulk_session;
 struct bulk_device {
 	struct vfio_pci_core_device core;
 
-	struct mutex lock;		/* all that follows, but for what has a lock of its own */
+	/*
+	 * All that follows, but for what has a lock of its own. Comes after vfio's dev_set->lock, which is held
+	 * when the device is opened and closed, and before its memory_lock and a session's lock.
+	 */
+	struct mutex lock;
 	enum vfio_device_mig_state state;
 	struct bulk_session *session;	/* data transfer that is under way, or NULL */
 	struct bulk_arc arcs[BULK_ARCS];

@@ -52,12 +52,13 @@ void bulk_fill(struct bulk_device *bulk, u64 seed)
 /* What a reset leaves: nothing of what only the device sees. ivshmem's memory survives resets. */
 void bulk_forget(struct bulk_device *bulk)
 {
+	lockdep_assert_held(&bulk->lock);
 	if (bulk->hidden)
 		memset(bulk->hidden, 0, bulk->hidden_size);
 }
 
 /*
- * Called when the device is opened: nothing of what former users left is in it.
+ * Called when the device is opened: nothing of what former users left is in it. The caller holds the lock.
  *
  * The mapping is vfio's own, since a second one of another type is refused. ivshmem's memory is memory and
  * has no side effects, so it may be read and written like any other.
