@@ -151,6 +151,9 @@ static ssize_t write_record(struct bulk_session *session, const char __user *fro
 {
 	size_t copied = 0;
 
+	/* Refused before, and user space goes on: its offset is outside of the state, or no offset at all. */
+	if (session->done >= sizeof(session->header) && !acceptable(session))
+		return -EINVAL;
 	while (copied < count) {
 		bool in_header = session->done < sizeof(session->header);
 		size_t length = count - copied;
