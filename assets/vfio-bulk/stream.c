@@ -62,15 +62,23 @@ static void hold_back(struct bulk_device *bulk, size_t bytes, ktime_t began)
 		fsleep(due - spent);
 }
 
-/* Before data moves in the device's state: is the session still there, and does a fault strike? */
-static int admitted(struct bulk_session *session, enum vfio_device_mig_state *state)
+static bool is_over(struct bulk_session *session)
 {
-	struct bulk_device *bulk = session->bulk;
+	return !session->bulk || atomic_read(&session->bulk->resets);
+}
 
-	if (!bulk || atomic_read(&bulk->resets))
+/* Does the planted fault strike now? Asked only where data moves: who asks and is told so uses it up. */
+static bool strikes(struct bulk_session *session, enum bulk_fault_kind kind)
+{
+	return bulk_strikes(session->bulk, kind, READ_ONCE(session->bulk->state));
+}
+
+/* Before data is read or written. */
+static int admitted(struct bulk_session *session)
+{
+	if (is_over(session))
 		return -ENODEV;
-	*state = READ_ONCE(bulk->state);
-	return bulk_strikes(bulk, BULK_SPOIL, *state) ? -EIO : 0;
+	return strikes(session, BULK_SPOIL) ? -EIO : 0;
 }
 
 /* The record's next byte, in its header or in the state; @length is cut down to what follows it there. */
@@ -86,7 +94,7 @@ static u8 *next_bytes(struct bulk_session *session, size_t *length)
 	return bulk_at(session->bulk, session->header.offset + session->done - in_header, length);
 }
 
-static ssize_t read_record(struct bulk_session *session, char __user *to, size_t count, bool flip)
+static ssize_t read_record(struct bulk_session *session, char __user *to, size_t count)
 {
 	size_t copied = 0;
 
@@ -96,8 +104,7 @@ static ssize_t read_record(struct bulk_session *session, char __user *to, size_t
 		u8 *from = next_bytes(session, &length);
 		u8 flipped;
 
-		if (flip && session->done >= sizeof(session->header)) {
-			flip = false;
+		if (session->done >= sizeof(session->header) && strikes(session, BULK_FLIP)) {
 			flipped = ~*from;
 			from = &flipped;
 			length = 1;
@@ -113,21 +120,19 @@ static ssize_t read_record(struct bulk_session *session, char __user *to, size_t
 static ssize_t bulk_read(struct file *filp, char __user *to, size_t count, loff_t *pos)
 {
 	struct bulk_session *session = filp->private_data;
-	enum vfio_device_mig_state state;
 	ktime_t began = ktime_get();
 	ssize_t ret;
 
 	if (pos)
 		return -ESPIPE;
 	mutex_lock(&session->lock);
-	ret = admitted(session, &state);
+	ret = admitted(session);
 	if (!remaining(session) && session->again) {
 		begin_record(session, session->again);
 		session->again = 0;
 	}
 	if (!ret && remaining(session))
-		ret = read_record(session, to, count,
-				  bulk_strikes(session->bulk, BULK_FLIP, state));
+		ret = read_record(session, to, count);
 	else if (!ret && !session->stopped)
 		ret = -ENOMSG;		/* all there is for now, in PRE_COPY */
 	if (ret > 0)
@@ -146,8 +151,7 @@ static bool acceptable(struct bulk_session *session)
 	       header->length <= size - header->offset;
 }
 
-static ssize_t write_record(struct bulk_session *session, const char __user *from, size_t count,
-			    bool flip)
+static ssize_t write_record(struct bulk_session *session, const char __user *from, size_t count)
 {
 	size_t copied = 0;
 
@@ -161,10 +165,8 @@ static ssize_t write_record(struct bulk_session *session, const char __user *fro
 
 		if (copy_from_user(to, from + copied, length))
 			return -EFAULT;
-		if (flip && !in_header) {
-			flip = false;
+		if (!in_header && strikes(session, BULK_FLIP))
 			to[0] = ~to[0];
-		}
 		session->done += length;
 		copied += length;
 		if (!in_header)
@@ -180,17 +182,15 @@ static ssize_t write_record(struct bulk_session *session, const char __user *fro
 static ssize_t bulk_write(struct file *filp, const char __user *from, size_t count, loff_t *pos)
 {
 	struct bulk_session *session = filp->private_data;
-	enum vfio_device_mig_state state;
 	ktime_t began = ktime_get();
 	ssize_t ret;
 
 	if (pos)
 		return -ESPIPE;
 	mutex_lock(&session->lock);
-	ret = admitted(session, &state);
+	ret = admitted(session);
 	if (!ret)
-		ret = write_record(session, from, count,
-				   bulk_strikes(session->bulk, BULK_FLIP, state));
+		ret = write_record(session, from, count);
 	if (ret > 0)
 		hold_back(session->bulk, ret, began);
 	mutex_unlock(&session->lock);
@@ -202,7 +202,6 @@ static long bulk_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	struct bulk_session *session = filp->private_data;
 	size_t minsz = offsetofend(struct vfio_precopy_info, dirty_bytes);
 	struct vfio_precopy_info info = {};
-	enum vfio_device_mig_state state;
 	int ret;
 
 	if (cmd != VFIO_MIG_GET_PRECOPY_INFO)
@@ -212,7 +211,7 @@ static long bulk_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	if (info.argsz < minsz)
 		return -EINVAL;
 	mutex_lock(&session->lock);
-	ret = admitted(session, &state);
+	ret = is_over(session) ? -ENODEV : 0;
 	if (!ret && (!session->saving || session->stopped))
 		ret = -EINVAL;		/* not in a PRE_COPY state */
 	if (!ret) {
