@@ -4,7 +4,8 @@
  *
  * The stream is a sequence of records, each a header and so many bytes of the state. In PRE_COPY
  * there is one record with all of it; STOP_COPY then adds what the guest may have changed since,
- * or all of it where there was no PRE_COPY.
+ * or all of it where there was no PRE_COPY. So bytes may come more than once, but a record begins
+ * no further than what came before reaches: how far that is tells whether all of it is there.
  */
 #include <linux/anon_inodes.h>
 #include <linux/delay.h>
@@ -36,7 +37,7 @@ struct bulk_session {
 	size_t again;			/* length of the record that is still to follow this one */
 	struct bulk_header header;	/* of the record that is being read or written */
 	size_t done;			/* bytes of that record, header included, that were */
-	size_t received;		/* bytes of the state that were written */
+	size_t received;		/* this many of the state's first bytes were written, without a gap */
 };
 
 /* Begin a record when saving: the file's reader finds it next. */
@@ -49,6 +50,12 @@ static void begin_record(struct bulk_session *session, size_t length)
 static size_t remaining(struct bulk_session *session)
 {
 	return sizeof(session->header) + session->header.length - session->done;
+}
+
+/* The first byte of the state that the record has not carried yet; its header is done. */
+static size_t reached(struct bulk_session *session)
+{
+	return session->header.offset + session->done - sizeof(session->header);
 }
 
 /* Be as slow as it was told to be: @bytes took at least this long since @began. */
@@ -91,7 +98,7 @@ static u8 *next_bytes(struct bulk_session *session, size_t *length)
 		*length = min(*length, in_header - session->done);
 		return (u8 *)&session->header + session->done;
 	}
-	return bulk_at(session->bulk, session->header.offset + session->done - in_header, length);
+	return bulk_at(session->bulk, reached(session), length);
 }
 
 static ssize_t read_record(struct bulk_session *session, char __user *to, size_t count)
@@ -147,7 +154,7 @@ static bool acceptable(struct bulk_session *session)
 	struct bulk_header *header = &session->header;
 	size_t size = session->bulk->size;
 
-	return header->magic == BULK_MAGIC && header->offset <= size &&
+	return header->magic == BULK_MAGIC && header->offset <= session->received &&
 	       header->length <= size - header->offset;
 }
 
@@ -170,7 +177,7 @@ static ssize_t write_record(struct bulk_session *session, const char __user *fro
 		session->done += length;
 		copied += length;
 		if (!in_header)
-			session->received += length;
+			session->received = max(session->received, reached(session));
 		else if (session->done == sizeof(session->header) && !acceptable(session))
 			return -EINVAL;
 		if (session->done >= sizeof(session->header) && !remaining(session))
@@ -287,7 +294,7 @@ bool bulk_session_complete(struct bulk_session *session)
 	bool complete;
 
 	mutex_lock(&session->lock);
-	complete = !session->done && session->received >= session->bulk->size;
+	complete = !session->done && session->received == session->bulk->size;
 	mutex_unlock(&session->lock);
 	return complete;
 }
