@@ -49,12 +49,21 @@ void bulk_fill(struct bulk_device *bulk, u64 seed)
 	}
 }
 
+static void clear(void *bytes, size_t length)
+{
+	size_t done;
+
+	for (done = 0; done < length; done += SZ_1M) {
+		memset(bytes + done, 0, min_t(size_t, length - done, SZ_1M));
+		cond_resched();
+	}
+}
+
 /* What a reset leaves: nothing of what only the device sees. ivshmem's memory survives resets. */
 void bulk_forget(struct bulk_device *bulk)
 {
 	lockdep_assert_held(&bulk->lock);
-	if (bulk->hidden)
-		memset(bulk->hidden, 0, bulk->hidden_size);
+	clear(bulk->hidden, bulk->hidden_size);
 }
 
 /*
@@ -70,7 +79,7 @@ int bulk_map_bar(struct bulk_device *bulk)
 	if (ret)
 		return ret;
 	bulk->bar = (__force void *)bulk->core.barmap[BULK_BAR];
-	memset(bulk->bar, 0, bulk->bar_size);
+	clear(bulk->bar, bulk->bar_size);
 	bulk_forget(bulk);
 	return 0;
 }

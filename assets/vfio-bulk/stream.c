@@ -8,9 +8,10 @@
  * no further than what came before reaches: how far that is tells whether all of it is there.
  */
 #include <linux/anon_inodes.h>
-#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/math64.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -58,15 +59,13 @@ static size_t reached(struct bulk_session *session)
 	return session->header.offset + session->done - sizeof(session->header);
 }
 
-/* Be as slow as it was told to be: @bytes took at least this long since @began. */
-static void hold_back(struct bulk_device *bulk, size_t bytes, ktime_t began)
+/* It is as slow as it was told to be: when @bytes may have been moved that were asked for at @began. */
+static ktime_t due(struct bulk_device *bulk, size_t bytes, ktime_t began)
 {
 	u64 rate = READ_ONCE(bulk->rate);
-	s64 spent = ktime_us_delta(ktime_get(), began);
-	s64 due = rate ? div64_u64((u64)bytes * USEC_PER_SEC, rate) : 0;
 
-	if (due > spent)
-		fsleep(due - spent);
+	/* No overflow: read and write are asked for less than 2 GiB at a time. */
+	return rate ? ktime_add_ns(began, div64_u64((u64)bytes * NSEC_PER_SEC, rate)) : began;
 }
 
 static bool is_over(struct bulk_session *session)
@@ -93,7 +92,8 @@ static u8 *next_bytes(struct bulk_session *session, size_t *length)
 {
 	size_t in_header = sizeof(session->header);
 
-	*length = min(*length, remaining(session));
+	/* No more at once than a processor may be kept for: who calls looks whether others want it. */
+	*length = min3(*length, remaining(session), (size_t)SZ_1M);
 	if (session->done < in_header) {
 		*length = min(*length, in_header - session->done);
 		return (u8 *)&session->header + session->done;
@@ -120,6 +120,7 @@ static ssize_t read_record(struct bulk_session *session, char __user *to, size_t
 			return -EFAULT;
 		session->done += length;
 		copied += length;
+		cond_resched();
 	}
 	return copied;
 }
@@ -127,7 +128,7 @@ static ssize_t read_record(struct bulk_session *session, char __user *to, size_t
 static ssize_t bulk_read(struct file *filp, char __user *to, size_t count, loff_t *pos)
 {
 	struct bulk_session *session = filp->private_data;
-	ktime_t began = ktime_get();
+	ktime_t began = ktime_get(), end = began;
 	ssize_t ret;
 
 	if (pos)
@@ -143,8 +144,10 @@ static ssize_t bulk_read(struct file *filp, char __user *to, size_t count, loff_
 	else if (!ret && !session->stopped)
 		ret = -ENOMSG;		/* all there is for now, in PRE_COPY */
 	if (ret > 0)
-		hold_back(session->bulk, ret, began);
+		end = due(session->bulk, ret, began);
 	mutex_unlock(&session->lock);
+	/* Without the lock: a state that is left, or a device that is closed, waits for no slow reader. */
+	bulk_sleep_until(end);
 	return ret;
 }
 
@@ -182,6 +185,7 @@ static ssize_t write_record(struct bulk_session *session, const char __user *fro
 			return -EINVAL;
 		if (session->done >= sizeof(session->header) && !remaining(session))
 			begin_record(session, 0);
+		cond_resched();
 	}
 	return copied;
 }
@@ -189,7 +193,7 @@ static ssize_t write_record(struct bulk_session *session, const char __user *fro
 static ssize_t bulk_write(struct file *filp, const char __user *from, size_t count, loff_t *pos)
 {
 	struct bulk_session *session = filp->private_data;
-	ktime_t began = ktime_get();
+	ktime_t began = ktime_get(), end = began;
 	ssize_t ret;
 
 	if (pos)
@@ -199,8 +203,9 @@ static ssize_t bulk_write(struct file *filp, const char __user *from, size_t cou
 	if (!ret)
 		ret = write_record(session, from, count);
 	if (ret > 0)
-		hold_back(session->bulk, ret, began);
+		end = due(session->bulk, ret, began);
 	mutex_unlock(&session->lock);
+	bulk_sleep_until(end);		/* without the lock, as in bulk_read */
 	return ret;
 }
 
