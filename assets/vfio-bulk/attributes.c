@@ -71,9 +71,12 @@ static ssize_t rate_store(struct device *dev, struct device_attribute *attr, con
 	u64 rate;
 	int ret = kstrtou64(text, 0, &rate);
 
-	if (!ret)
-		WRITE_ONCE(of(dev)->rate, rate);
-	return ret ?: count;
+	if (ret)
+		return ret;
+	if (rate && rate < BULK_RATE_MIN)
+		return -EINVAL;
+	WRITE_ONCE(of(dev)->rate, rate);
+	return count;
 }
 static DEVICE_ATTR_RW(rate);
 
@@ -88,9 +91,12 @@ static ssize_t latency_store(struct device *dev, struct device_attribute *attr, 
 	unsigned int latency;
 	int ret = kstrtouint(text, 0, &latency);
 
-	if (!ret)
-		WRITE_ONCE(of(dev)->latency, latency);
-	return ret ?: count;
+	if (ret)
+		return ret;
+	if (latency > BULK_LATENCY_MAX)
+		return -EINVAL;
+	WRITE_ONCE(of(dev)->latency, latency);
+	return count;
 }
 static DEVICE_ATTR_RW(latency);
 

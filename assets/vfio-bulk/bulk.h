@@ -12,9 +12,15 @@
 #include <linux/atomic.h>
 #include <linux/mutex.h>
 #include <linux/sizes.h>
+#include <linux/time64.h>
 #include <linux/vfio_pci_core.h>
 
 #define BULK_ARCS	32
+
+/* An arc sleeps under the lock; four arcs, the longest combination, keep others waiting for 40 s. */
+#define BULK_LATENCY_MAX	(10 * USEC_PER_SEC)
+/* Slower than that, 4 GiB would take more than an hour. */
+#define BULK_RATE_MIN		SZ_1M
 
 enum bulk_fault_kind {
 	BULK_NO_FAULT,
@@ -43,7 +49,11 @@ struct bulk_session;
 struct bulk_device {
 	struct vfio_pci_core_device core;
 
-	struct mutex lock;		/* all that follows, but for what has a lock of its own */
+	/*
+	 * All that follows, but for what has a lock of its own. Comes after vfio's dev_set->lock, which is held
+	 * when the device is opened and closed, and before its memory_lock and a session's lock.
+	 */
+	struct mutex lock;
 	enum vfio_device_mig_state state;
 	struct bulk_session *session;	/* data transfer that is under way, or NULL */
 	struct bulk_arc arcs[BULK_ARCS];
@@ -62,8 +72,8 @@ struct bulk_device {
 	size_t hidden_size;
 
 	/* How slow it is. */
-	u64 rate;			/* bytes a second, 0: as fast as it can */
-	unsigned int latency;		/* microseconds an arc takes */
+	u64 rate;			/* bytes a second, at least BULK_RATE_MIN; 0: as fast as it can */
+	unsigned int latency;		/* microseconds an arc takes, up to BULK_LATENCY_MAX */
 };
 
 extern const char *const bulk_state_names[VFIO_DEVICE_STATE_NR];
@@ -77,6 +87,7 @@ static inline struct bulk_device *to_bulk(struct vfio_device *device)
 }
 
 /* migration.c */
+int bulk_sleep_until(ktime_t end);
 void bulk_settle(struct bulk_device *bulk);
 void bulk_end_session(struct bulk_device *bulk);
 bool bulk_strikes(struct bulk_device *bulk, enum bulk_fault_kind kind,

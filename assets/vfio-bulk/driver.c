@@ -25,16 +25,19 @@ static int bulk_open(struct vfio_device *device)
 
 	if (ret)
 		return ret;
+	/* One section: sysfs is there before the device is opened, and may replace what is cleared. */
+	mutex_lock(&bulk->lock);
 	ret = bulk_map_bar(bulk);
+	if (!ret) {
+		atomic_set(&bulk->resets, 0);
+		WRITE_ONCE(bulk->state, VFIO_DEVICE_STATE_RUNNING);
+		bulk->arc_count = 0;
+	}
+	mutex_unlock(&bulk->lock);
 	if (ret) {
 		vfio_pci_core_disable(&bulk->core);
 		return ret;
 	}
-	mutex_lock(&bulk->lock);
-	atomic_set(&bulk->resets, 0);
-	WRITE_ONCE(bulk->state, VFIO_DEVICE_STATE_RUNNING);
-	bulk->arc_count = 0;
-	mutex_unlock(&bulk->lock);
 	vfio_pci_core_finish_enable(&bulk->core);
 	return 0;
 }

@@ -49,15 +49,25 @@ void bulk_fill(struct bulk_device *bulk, u64 seed)
 	}
 }
 
+static void clear(void *bytes, size_t length)
+{
+	size_t done;
+
+	for (done = 0; done < length; done += SZ_1M) {
+		memset(bytes + done, 0, min_t(size_t, length - done, SZ_1M));
+		cond_resched();
+	}
+}
+
 /* What a reset leaves: nothing of what only the device sees. ivshmem's memory survives resets. */
 void bulk_forget(struct bulk_device *bulk)
 {
-	if (bulk->hidden)
-		memset(bulk->hidden, 0, bulk->hidden_size);
+	lockdep_assert_held(&bulk->lock);
+	clear(bulk->hidden, bulk->hidden_size);
 }
 
 /*
- * Called when the device is opened: nothing of what former users left is in it.
+ * Called when the device is opened: nothing of what former users left is in it. The caller holds the lock.
  *
  * The mapping is vfio's own, since a second one of another type is refused. ivshmem's memory is memory and
  * has no side effects, so it may be read and written like any other.
@@ -69,7 +79,7 @@ int bulk_map_bar(struct bulk_device *bulk)
 	if (ret)
 		return ret;
 	bulk->bar = (__force void *)bulk->core.barmap[BULK_BAR];
-	memset(bulk->bar, 0, bulk->bar_size);
+	clear(bulk->bar, bulk->bar_size);
 	bulk_forget(bulk);
 	return 0;
 }

@@ -2,8 +2,9 @@
 /*
  * The states of the migration protocol and the arcs between them, and faults that strike there.
  */
-#include <linux/delay.h>
 #include <linux/file.h>
+#include <linux/hrtimer.h>
+#include <linux/sched/signal.h>
 
 #include "bulk.h"
 
@@ -42,6 +43,18 @@ bool bulk_strikes(struct bulk_device *bulk, enum bulk_fault_kind kind,
 		pci_info(bulk->core.pdev, "fault %s:%s strikes process %d\n",
 			 bulk_fault_names[kind], bulk_state_names[in], task_tgid_nr(current));
 	return strikes;
+}
+
+/* Sleep until @end (CLOCK_MONOTONIC); -EINTR as soon as the process is killed. */
+int bulk_sleep_until(ktime_t end)
+{
+	while (ktime_before(ktime_get(), end)) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		set_current_state(TASK_KILLABLE);
+		schedule_hrtimeout(&end, HRTIMER_MODE_ABS);
+	}
+	return 0;
 }
 
 static void note_arc(struct bulk_device *bulk, enum vfio_device_mig_state to, int error)
@@ -123,10 +136,14 @@ static int pass_arc(struct bulk_device *bulk, enum vfio_device_mig_state to, str
 
 static int take_arc(struct bulk_device *bulk, enum vfio_device_mig_state to, struct file **filp)
 {
-	int ret = -EIO;
+	int ret = bulk_sleep_until(ktime_add_us(ktime_get(), READ_ONCE(bulk->latency)));
 
-	if (bulk->latency)
-		fsleep(bulk->latency);
+	if (ret) {
+		/* Killed: the device stays where it is, since another process may have it, too. */
+		note_arc(bulk, to, ret);
+		return ret;
+	}
+	ret = -EIO;
 	if (bulk_strikes(bulk, BULK_BREAK, to)) {
 		bulk_end_session(bulk);
 		note_arc(bulk, to, ret);
@@ -145,7 +162,9 @@ static struct file *bulk_set_state(struct vfio_device *device, enum vfio_device_
 	struct file *filp = NULL;
 	int ret = 0;
 
-	mutex_lock(&bulk->lock);
+	/* Whoever has the lock may be in a slow arc. */
+	if (mutex_lock_killable(&bulk->lock))
+		return ERR_PTR(-EINTR);
 	bulk_settle(bulk);
 	while (!ret && bulk->state != wanted) {
 		enum vfio_device_mig_state next;

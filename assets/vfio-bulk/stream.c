@@ -4,12 +4,14 @@
  *
  * The stream is a sequence of records, each a header and so many bytes of the state. In PRE_COPY
  * there is one record with all of it; STOP_COPY then adds what the guest may have changed since,
- * or all of it where there was no PRE_COPY.
+ * or all of it where there was no PRE_COPY. So bytes may come more than once, but a record begins
+ * no further than what came before reaches: how far that is tells whether all of it is there.
  */
 #include <linux/anon_inodes.h>
-#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/math64.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -36,7 +38,7 @@ struct bulk_session {
 	size_t again;			/* length of the record that is still to follow this one */
 	struct bulk_header header;	/* of the record that is being read or written */
 	size_t done;			/* bytes of that record, header included, that were */
-	size_t received;		/* bytes of the state that were written */
+	size_t received;		/* this many of the state's first bytes were written, without a gap */
 };
 
 /* Begin a record when saving: the file's reader finds it next. */
@@ -51,26 +53,38 @@ static size_t remaining(struct bulk_session *session)
 	return sizeof(session->header) + session->header.length - session->done;
 }
 
-/* Be as slow as it was told to be: @bytes took at least this long since @began. */
-static void hold_back(struct bulk_device *bulk, size_t bytes, ktime_t began)
+/* The first byte of the state that the record has not carried yet; its header is done. */
+static size_t reached(struct bulk_session *session)
 {
-	u64 rate = READ_ONCE(bulk->rate);
-	s64 spent = ktime_us_delta(ktime_get(), began);
-	s64 due = rate ? div64_u64((u64)bytes * USEC_PER_SEC, rate) : 0;
-
-	if (due > spent)
-		fsleep(due - spent);
+	return session->header.offset + session->done - sizeof(session->header);
 }
 
-/* Before data moves in the device's state: is the session still there, and does a fault strike? */
-static int admitted(struct bulk_session *session, enum vfio_device_mig_state *state)
+/* It is as slow as it was told to be: when @bytes may have been moved that were asked for at @began. */
+static ktime_t due(struct bulk_device *bulk, size_t bytes, ktime_t began)
 {
-	struct bulk_device *bulk = session->bulk;
+	u64 rate = READ_ONCE(bulk->rate);
 
-	if (!bulk || atomic_read(&bulk->resets))
+	/* No overflow: read and write are asked for less than 2 GiB at a time. */
+	return rate ? ktime_add_ns(began, div64_u64((u64)bytes * NSEC_PER_SEC, rate)) : began;
+}
+
+static bool is_over(struct bulk_session *session)
+{
+	return !session->bulk || atomic_read(&session->bulk->resets);
+}
+
+/* Does the planted fault strike now? Asked only where data moves: who asks and is told so uses it up. */
+static bool strikes(struct bulk_session *session, enum bulk_fault_kind kind)
+{
+	return bulk_strikes(session->bulk, kind, READ_ONCE(session->bulk->state));
+}
+
+/* Before data is read or written. */
+static int admitted(struct bulk_session *session)
+{
+	if (is_over(session))
 		return -ENODEV;
-	*state = READ_ONCE(bulk->state);
-	return bulk_strikes(bulk, BULK_SPOIL, *state) ? -EIO : 0;
+	return strikes(session, BULK_SPOIL) ? -EIO : 0;
 }
 
 /* The record's next byte, in its header or in the state; @length is cut down to what follows it there. */
@@ -78,15 +92,16 @@ static u8 *next_bytes(struct bulk_session *session, size_t *length)
 {
 	size_t in_header = sizeof(session->header);
 
-	*length = min(*length, remaining(session));
+	/* No more at once than a processor may be kept for: who calls looks whether others want it. */
+	*length = min3(*length, remaining(session), (size_t)SZ_1M);
 	if (session->done < in_header) {
 		*length = min(*length, in_header - session->done);
 		return (u8 *)&session->header + session->done;
 	}
-	return bulk_at(session->bulk, session->header.offset + session->done - in_header, length);
+	return bulk_at(session->bulk, reached(session), length);
 }
 
-static ssize_t read_record(struct bulk_session *session, char __user *to, size_t count, bool flip)
+static ssize_t read_record(struct bulk_session *session, char __user *to, size_t count)
 {
 	size_t copied = 0;
 
@@ -96,8 +111,7 @@ static ssize_t read_record(struct bulk_session *session, char __user *to, size_t
 		u8 *from = next_bytes(session, &length);
 		u8 flipped;
 
-		if (flip && session->done >= sizeof(session->header)) {
-			flip = false;
+		if (session->done >= sizeof(session->header) && strikes(session, BULK_FLIP)) {
 			flipped = ~*from;
 			from = &flipped;
 			length = 1;
@@ -106,6 +120,7 @@ static ssize_t read_record(struct bulk_session *session, char __user *to, size_t
 			return -EFAULT;
 		session->done += length;
 		copied += length;
+		cond_resched();
 	}
 	return copied;
 }
@@ -113,26 +128,26 @@ static ssize_t read_record(struct bulk_session *session, char __user *to, size_t
 static ssize_t bulk_read(struct file *filp, char __user *to, size_t count, loff_t *pos)
 {
 	struct bulk_session *session = filp->private_data;
-	enum vfio_device_mig_state state;
-	ktime_t began = ktime_get();
+	ktime_t began = ktime_get(), end = began;
 	ssize_t ret;
 
 	if (pos)
 		return -ESPIPE;
 	mutex_lock(&session->lock);
-	ret = admitted(session, &state);
+	ret = admitted(session);
 	if (!remaining(session) && session->again) {
 		begin_record(session, session->again);
 		session->again = 0;
 	}
 	if (!ret && remaining(session))
-		ret = read_record(session, to, count,
-				  bulk_strikes(session->bulk, BULK_FLIP, state));
+		ret = read_record(session, to, count);
 	else if (!ret && !session->stopped)
 		ret = -ENOMSG;		/* all there is for now, in PRE_COPY */
 	if (ret > 0)
-		hold_back(session->bulk, ret, began);
+		end = due(session->bulk, ret, began);
 	mutex_unlock(&session->lock);
+	/* Without the lock: a state that is left, or a device that is closed, waits for no slow reader. */
+	bulk_sleep_until(end);
 	return ret;
 }
 
@@ -142,15 +157,17 @@ static bool acceptable(struct bulk_session *session)
 	struct bulk_header *header = &session->header;
 	size_t size = session->bulk->size;
 
-	return header->magic == BULK_MAGIC && header->offset <= size &&
+	return header->magic == BULK_MAGIC && header->offset <= session->received &&
 	       header->length <= size - header->offset;
 }
 
-static ssize_t write_record(struct bulk_session *session, const char __user *from, size_t count,
-			    bool flip)
+static ssize_t write_record(struct bulk_session *session, const char __user *from, size_t count)
 {
 	size_t copied = 0;
 
+	/* Refused before, and user space goes on: its offset is outside of the state, or no offset at all. */
+	if (session->done >= sizeof(session->header) && !acceptable(session))
+		return -EINVAL;
 	while (copied < count) {
 		bool in_header = session->done < sizeof(session->header);
 		size_t length = count - copied;
@@ -158,18 +175,17 @@ static ssize_t write_record(struct bulk_session *session, const char __user *fro
 
 		if (copy_from_user(to, from + copied, length))
 			return -EFAULT;
-		if (flip && !in_header) {
-			flip = false;
+		if (!in_header && strikes(session, BULK_FLIP))
 			to[0] = ~to[0];
-		}
 		session->done += length;
 		copied += length;
 		if (!in_header)
-			session->received += length;
+			session->received = max(session->received, reached(session));
 		else if (session->done == sizeof(session->header) && !acceptable(session))
 			return -EINVAL;
 		if (session->done >= sizeof(session->header) && !remaining(session))
 			begin_record(session, 0);
+		cond_resched();
 	}
 	return copied;
 }
@@ -177,20 +193,19 @@ static ssize_t write_record(struct bulk_session *session, const char __user *fro
 static ssize_t bulk_write(struct file *filp, const char __user *from, size_t count, loff_t *pos)
 {
 	struct bulk_session *session = filp->private_data;
-	enum vfio_device_mig_state state;
-	ktime_t began = ktime_get();
+	ktime_t began = ktime_get(), end = began;
 	ssize_t ret;
 
 	if (pos)
 		return -ESPIPE;
 	mutex_lock(&session->lock);
-	ret = admitted(session, &state);
+	ret = admitted(session);
 	if (!ret)
-		ret = write_record(session, from, count,
-				   bulk_strikes(session->bulk, BULK_FLIP, state));
+		ret = write_record(session, from, count);
 	if (ret > 0)
-		hold_back(session->bulk, ret, began);
+		end = due(session->bulk, ret, began);
 	mutex_unlock(&session->lock);
+	bulk_sleep_until(end);		/* without the lock, as in bulk_read */
 	return ret;
 }
 
@@ -199,7 +214,6 @@ static long bulk_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	struct bulk_session *session = filp->private_data;
 	size_t minsz = offsetofend(struct vfio_precopy_info, dirty_bytes);
 	struct vfio_precopy_info info = {};
-	enum vfio_device_mig_state state;
 	int ret;
 
 	if (cmd != VFIO_MIG_GET_PRECOPY_INFO)
@@ -209,7 +223,7 @@ static long bulk_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	if (info.argsz < minsz)
 		return -EINVAL;
 	mutex_lock(&session->lock);
-	ret = admitted(session, &state);
+	ret = is_over(session) ? -ENODEV : 0;
 	if (!ret && (!session->saving || session->stopped))
 		ret = -EINVAL;		/* not in a PRE_COPY state */
 	if (!ret) {
@@ -285,7 +299,7 @@ bool bulk_session_complete(struct bulk_session *session)
 	bool complete;
 
 	mutex_lock(&session->lock);
-	complete = !session->done && session->received >= session->bulk->size;
+	complete = !session->done && session->received == session->bulk->size;
 	mutex_unlock(&session->lock);
 	return complete;
 }

@@ -45,7 +45,7 @@ class Bulk:
         return self.fingerprint()
 
     def slow_down(self, *, rate_mib: int = 0, latency_us: int = 0) -> None:
-        """rate_mib: of state a second, 0: as fast as it can. latency_us: for each change of state."""
+        """rate_mib: of state a second, 0: as fast as it can. latency_us: for each arc, up to 10 s."""
         self._set("rate", rate_mib << 20)
         self._set("latency", latency_us)
 
