@@ -61,6 +61,7 @@ class Arguments:
     suite: str
     lane: str
     explore: dict[str, str]
+    jobs: int | None
     labs: int | None
     qemu: Qemu | None
     target_qemu: Qemu | None
@@ -112,9 +113,9 @@ def parse(words: list[str]) -> Arguments:
         )
     parser = _Parser(
         prog="scripts/run",
-        usage="scripts/run [SUITE] [--qemu BIN] [--target-qemu BIN] [--lane auto|here|lab] [--labs N] "
-        "[--lab-devices ROLES] [--variants FILE] [--results DIR] [--against DIR] [--hours N] [--seed S] "
-        "[--plan TEXT] [-- AVOCADO ARGS]\n"
+        usage="scripts/run [SUITE] [--qemu BIN] [--target-qemu BIN] [--lane auto|here|lab] [--jobs N] "
+        "[--labs N] [--lab-devices ROLES] [--variants FILE] [--results DIR] [--against DIR] [--hours N] "
+        "[--seed S] [--plan TEXT] [-- AVOCADO ARGS]\n"
         "       scripts/run [SUITE] --list [--json]",
         description="Set up what is missing, run a suite, write the report.",
         epilog=_EPILOG,
@@ -139,6 +140,13 @@ def parse(words: list[str]) -> Arguments:
         default="auto",
         help="here: on this host; lab: in a throw-away VM that has everything; auto: here what can be here, "
         "the rest in the lab (default)",
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_positive,
+        help="jobs that share this host's tests (default: one for each CPU, at most 4; one if the host file "
+        "lists devices)",
     )
     parser.add_argument(
         "--labs",
@@ -203,6 +211,7 @@ def parse(words: list[str]) -> Arguments:
         suite=given.suite,
         lane=given.lane,
         explore=explore,
+        jobs=given.jobs,
         labs=given.labs,
         qemu=_qemu("--qemu", given.qemu),
         target_qemu=_qemu("--target-qemu", given.target_qemu),
@@ -219,7 +228,7 @@ def parse(words: list[str]) -> Arguments:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of labs")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of jobs or labs")
     return int(text)
 
 

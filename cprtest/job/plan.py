@@ -41,7 +41,7 @@ class Plan:
             lab_devices=self.asked.lab_devices,
         )
 
-    def lab_job(self, name: str, tests: list[str], root: Path) -> lane.Job:
-        """A lab's job with just these tests."""
+    def share(self, name: str, tests: list[str], root: Path) -> lane.Job:
+        """The job `name` with just these tests."""
         plain = list(dict.fromkeys(test.partition(";")[0] for test in tests))
         return self.job(name, [lane.exactly(test) for test in plain], (), tests, root)

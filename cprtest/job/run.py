@@ -23,7 +23,7 @@ from cprtest.host.runs import Run
 from cprtest.job import arguments, lane, listing, shares, suites, variants
 from cprtest.job.plan import Plan
 from cprtest.job.prctl import set_subreaper
-from cprtest.lab.launch import side_by_side
+from cprtest.lab.launch import MOST, side_by_side
 from cprtest.report import about, merge
 from cprtest.report.evidence import promise_of
 from cprtest.report.model import Lane, Result, Results
@@ -113,10 +113,9 @@ def _run(plan: Plan, root: Path) -> int:
 def _run_lanes(plan: Plan, root: Path, progress: Progress) -> None:
     asked = plan.asked
     if asked.lane != "lab":
-        tags = suites.tags_of(asked.suite)
         if asked.lane == "auto":
             os.environ[paths.LAB_FOLLOWS] = "1"
-        _run_lane([plan.job("here", [suites.TESTS], tags, plan.names, root)], [plan.names], root, progress)
+        _run_shares(plan, "here", plan.names, asked.jobs or _jobs_here(asked.suite), root, progress)
     if asked.lane == "here" or progress.interrupted:
         return
     here = progress.results.get("here")
@@ -125,10 +124,28 @@ def _run_lanes(plan: Plan, root: Path, progress: Progress) -> None:
         labs = min(len(todo), asked.labs or side_by_side())
         where = "the lab" if labs == 1 else f"{labs} labs side by side"
         print(f"\n{len(todo)} of {len(plan.names)} tests run in {where}.", flush=True)
-        divided = shares.shared(todo, labs, shares.known())
-        jobs = [plan.lab_job(f"lab-{n}", share, root) for n, share in enumerate(divided, 1)]
-        _run_lane(jobs, divided, root, progress)
-        shares.remember(progress.results.get("lab", []))
+        _run_shares(plan, "lab", todo, labs, root, progress)
+
+
+def _run_shares(  # noqa: PLR0917
+    plan: Plan, lane_name: str, names: list[str], count: int, root: Path, progress: Progress
+) -> None:
+    """Run the tests in `count` jobs side by side, called LANE-1, LANE-2 and so on; in one just LANE."""
+    divided = shares.shared(names, count, lane_name)
+    if len(divided) == 1 and names == plan.names:
+        tags = suites.tags_of(plan.asked.suite)
+        jobs = [plan.job(lane_name, [suites.TESTS], tags, names, root)]  # read faster than name by name
+    else:
+        jobs = [plan.share(f"{lane_name}-{n}", share, root) for n, share in enumerate(divided, 1)]
+    _run_lane(jobs, divided, root, progress)
+    shares.remember(lane_name, progress.results.get(lane_name, []))
+
+
+def _jobs_here(suite: str) -> int:
+    """How many jobs share this host's tests: one where devices are taken, or pauses compared."""
+    if suite in suites.ALONE or hostfile.current().devices:
+        return 1
+    return min(MOST, len(os.sched_getaffinity(0)))
 
 
 def _run_lane(jobs: list[lane.Job], expected: list[list[str]], root: Path, progress: Progress) -> None:
@@ -169,9 +186,12 @@ def _merged(names: list[str], progress: Progress) -> list[Result]:
     if not progress.results:
         reason = "The run ended before it began."
         return [Result(n, "INTERRUPT", "none", reason=reason, promise=promise_of(n)) for n in names]
-    here, lab = progress.results.get("here"), progress.results.get("lab", [])
     order = {name: place for place, name in enumerate(names)}
-    lab = sorted(lab, key=lambda test: order.get(test.name, len(order)))
+    lanes = {
+        lane_name: sorted(found, key=lambda test: order.get(test.name, len(order)))
+        for lane_name, found in progress.results.items()
+    }
+    here, lab = lanes.get("here"), lanes.get("lab", [])
     return lab if here is None else merge.merged(here, lab)
 
 

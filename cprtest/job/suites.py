@@ -23,6 +23,9 @@ HOURS = {"soak": 1.0, "explore": 1.0, "sweep": 2.0}
 BUILDS = {"matrix": {"mutants"}}
 """QEMU builds that a suite needs besides those under test: `other` targets of the matrix."""
 
+ALONE = {"downtime", "soak", "explore", "sweep"}
+"""Suites whose tests run one after the other on this host: they take what CPUs there are, or measure."""
+
 SET_UP = {"full": ("--full",)}
 """Options of scripts/setup for a suite that needs more: Debian's QEMUs, the newest kernel, mtty."""
 

@@ -14,6 +14,7 @@ from cprtest import paths
 from cprtest.errors import UsageError
 from cprtest.job import arguments, listing, shares, suites
 from cprtest.job.lane import Job
+from cprtest.report.model import Result
 
 
 @pytest.fixture
@@ -157,10 +158,14 @@ def test_the_matrix_needs_another_build_for_its_other_targets() -> None:
     assert arguments.parse(["smoke"]).flavours() == set()
 
 
-def test_shares_end_together() -> None:
+def test_shares_end_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    paths.cache_dir().mkdir(exist_ok=True)
     seconds = {"a": 10.0, "b": 10.0, "long": 100.0, "c": 30.0}
-    assert shares.shared(["a", "b", "c", "long"], 2, seconds) == [["long"], ["c", "b", "a"]]
-    assert shares.shared(["a", "new"], 3, seconds) == [["new"], ["a"]]
+    shares.remember("lab", (Result(name, "PASS", "lab", duration=took) for name, took in seconds.items()))
+    assert shares.shared(["a", "b", "c", "long"], 2, "lab") == [["long"], ["c", "b", "a"]]
+    assert shares.shared(["a", "new"], 3, "lab") == [["new"], ["a"]]
+    assert shares.shared(["a", "b", "c", "long"], 2, "here") == [["a", "c"], ["long", "b"]]
 
 
 def test_the_lab_runs_the_same_command() -> None:

@@ -104,7 +104,9 @@ class Checkout:
                 sys.executable,
                 "-m",
                 "cprtest.job.run",
-                *(words if "--labs" in words else (*words, "--labs", "1")),
+                *words,
+                *(() if "--labs" in words else ("--labs", "1")),
+                *(() if "--jobs" in words else ("--jobs", "1")),
                 "--results",
                 str(self.results),
             ],
@@ -175,7 +177,7 @@ def test_only_the_variants_that_cancel_run_in_the_lab(checkout: Checkout) -> Non
         "        self.assertEqual(self.params.get('where') or 'x', self.params.get('again'))\n",
     )
     checkout.write("tests/vars/smoke.csv", "where,again\nhere,here\nlab,lab\nlab,other\n")
-    status, output = checkout.run("smoke")
+    status, output = checkout.run("smoke", "--jobs", "2")
     assert status == 1, output
     assert "2 of 3 tests run in the lab." in output
     tests = checkout.report()["tests"]
