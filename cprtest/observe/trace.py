@@ -2,7 +2,8 @@
 """QEMU's trace log (log back end with -msg timestamp=on) as events.
 
 A line is `2026-01-31T12:00:00.123456Z NAME TEXT` since QEMU 10.1, `PID@SECONDS.MICROSECONDS:NAME TEXT`
-before; anything else in the file is not a trace.
+before; anything else in the file is not a trace. One event in a million comes at a whole second, which GLib
+writes without a fraction.
 """
 
 import re
@@ -14,7 +15,7 @@ from cprtest.timeline.clock import WallClock
 from cprtest.timeline.event import Event
 
 _LINE = re.compile(
-    r"^(?:(?P<date>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(?P<us>\d{6})Z |\d+@(?P<s>\d+)\.(?P<old_us>\d{6}):)"
+    r"^(?:(?P<date>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(?P<us>\d{6}))?Z |\d+@(?P<s>\d+)\.(?P<old_us>\d{6}):)"
     r"(?P<name>\w+) ?(?P<text>.*)$"
 )
 
@@ -49,5 +50,5 @@ def _wall_ns(match: re.Match[str]) -> int:
     """The line's time of day in ns since 1970 (UTC)."""
     if match["date"]:
         seconds = int(datetime.fromisoformat(match["date"] + "+00:00").timestamp())
-        return seconds * 10**9 + int(match["us"]) * 1000
+        return seconds * 10**9 + int(match["us"] or 0) * 1000
     return int(match["s"]) * 10**9 + int(match["old_us"]) * 1000

@@ -227,6 +227,13 @@ def test_trace_lines_of_both_forms(tmp_path: Path, form: str) -> None:
     assert read_trace(log, "target", clock, since=after + 10**9) == []
 
 
+def test_a_trace_line_at_a_whole_second_has_no_fraction(tmp_path: Path) -> None:
+    log = tmp_path / "trace"
+    log.write_text("2026-11-28T18:15:51Z runstate_set a\n2026-11-28T18:15:51.000003Z runstate_set b\n")
+    first, second = read_trace(log, "target", WallClock())
+    assert (first.name, first.data["text"], second.t - first.t) == ("runstate_set", "a", 3000)
+
+
 @pytest.mark.parametrize("hour", [3600 * 10**9, -3600 * 10**9])
 def test_stamps_keep_their_time_when_the_clock_is_stepped(monkeypatch: pytest.MonkeyPatch, hour: int) -> None:
     clock = WallClock()
