@@ -2,6 +2,7 @@
 """`scripts/downtime`: run experiments, or read the record of a run, and say what they show."""
 
 import argparse
+import contextlib
 import random
 import sys
 import time
@@ -18,9 +19,12 @@ from cprtest.downtime.sample import take, unable
 from cprtest.downtime.series import run
 from cprtest.downtime.settings import DEFAULTS, MODES, Experiment, parsed
 from cprtest.errors import NotInstalled, UsageError, exit_status
+from cprtest.host import kvm
 from cprtest.host.runs import Run
 from cprtest.job.prctl import set_subreaper
+from cprtest.limits import emulated
 from cprtest.paths import lane
+from cprtest.provision import installed
 from cprtest.report import about
 
 _HELP = """
@@ -74,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         "--read", nargs="+", type=Path, metavar="FILE", help="measure nothing, read these records"
     )
     told.add_argument("--compare", type=Path, metavar="OLD.json", help="tell regressions from noise")
-    told.add_argument("--max-ratio", type=float, metavar="R", help="fail if a pause is R times longer than")
+    limit = "fail if a QEMU's pause is R times longer than, or cannot be judged against (--ab)"
+    told.add_argument("--max-ratio", type=float, metavar="R", help=limit)
     told.add_argument("--against", default="reference", metavar="SETTING", help="that of this first setting")
     told.add_argument("--plots", type=Path, metavar="DIR", help="write plots, SVG and PNG")
     told.add_argument("--page", type=Path, metavar="FILE.md", help="write the page, with plots beside it")
@@ -93,8 +98,8 @@ def _epilog() -> str:
             "a setting is [MODE@]QEMU[,NAME=VALUE...], as in reference,load=memory or cpr-exec@reference;",
             "QEMU is a path, stock, reference or mutants:NAME; other names, and what they are by default:",
             *(*fields, ""),
-            "Exit status: 0, 1 when --max-ratio is exceeded or --compare finds a longer pause, 2 for a wrong",
-            "command line, 3 when --minutes ended it before it was done.",
+            "Exit status: 0, 1 when --max-ratio is exceeded or could not be judged, or --compare finds a",
+            "longer pause, 2 for a wrong command line, 3 when --minutes ended it before it was done.",
         ]
     )
 
@@ -118,9 +123,9 @@ def _measured(options: argparse.Namespace) -> Record | None:
     """Run what is wanted, or the rest of it; None when the time was up."""
     experiments = _experiments(options)
     name = "ab" if options.ab else "-".join(options.experiments) or options.plan or "quick"
-    path = options.json or paths.CHECKOUT / "results" / "downtime" / f"{name}.json"
+    path = options.json or paths.CHECKOUT / "results" / "downtime" / f"{lane()}-{name}.json"
     seed = random.randrange(10**6) if options.seed is None else options.seed
-    journal = Journal(path, _about(seed), experiments)
+    journal = Journal(path, _about(seed, experiments), experiments)
     console = Console(width=None if sys.stdout.isatty() else 160)
     if journal.resume():
         console.print(f"Going on with {path}: {len(journal.record.turns)} samples are there.")
@@ -149,9 +154,30 @@ def _missing(experiments: Sequence[Experiment]) -> dict[str, str]:
     return found
 
 
-def _about(seed: int) -> dict[str, object]:
+def _about(seed: int, experiments: Sequence[Experiment]) -> dict[str, object]:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return {"when": when, "lane": lane(), "seed": seed, "host": about.host(), "versions": about.versions()}
+    return {
+        **{"when": when, "lane": lane(), "kvm": _kvm(), "seed": seed, "host": about.host()},
+        **{"versions": about.versions(), "builds": _builds(experiments)},
+    }
+
+
+def _kvm() -> str:
+    """What guests run on: hardware, a KVM that is emulated, or none."""
+    if kvm.unusable(None):
+        return "none"
+    return "emulated" if emulated() else "hardware"
+
+
+def _builds(experiments: Sequence[Experiment]) -> dict[str, str]:
+    """Which binary each QEMU of the experiments is: one that is built anew is another."""
+    found = {}
+    for name in sorted({setting.qemu for one in experiments for setting in one.settings}):
+        with contextlib.suppress(NotInstalled, OSError):
+            binary = installed.under_test(name).binary.resolve()
+            status = binary.stat()
+            found[name] = f"{binary}, {status.st_size} bytes, {time.ctime(status.st_mtime)}"
+    return found
 
 
 class _Progress:
@@ -169,8 +195,8 @@ class _Progress:
         """What cprtest.downtime.series tells."""
         now = self._present()
         if now != self._shown:
-            if self._shown is not None:
-                told(self._journal.record, self._shown, self._console)
+            for number in range(self._shown or 0, now or 0):
+                told(self._journal.record, number, self._console)
             self._shown = now
         name = self._journal.record.experiments[now].name if now is not None else "starting"
         until = time.strftime("%H:%M", time.localtime(time.time() + left))
@@ -205,14 +231,14 @@ def _told(records: Sequence[Record], options: argparse.Namespace) -> int:
     """Print, draw and judge; returns the exit status."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     for record in records:
-        count = len(record.experiments)
-        for number in range(count) if options.read else [count - 1]:  # the others have been shown
+        last = max((turn.experiment for turn in record.turns), default=0)
+        for number in range(0 if options.read else last, len(record.experiments)):  # others have been shown
             told(record, number, console)
     if options.page or options.plots:
         from cprtest.downtime import page, plots  # noqa: PLC0415  (matplotlib takes a second to import)
 
         for record in records if options.plots else ():
-            plots.draw(record, options.plots, ("svg", "png"))
+            plots.draw(record, options.plots / record.about["lane"], ("svg", "png"))
         if options.page:
             page.write(records, options.page)
     wrong = []
@@ -222,7 +248,7 @@ def _told(records: Sequence[Record], options: argparse.Namespace) -> int:
         if options.compare:
             wrong += _regressions(Record.read(options.compare), record, options.compare)
     for sentence in wrong:
-        print(f"TOO SLOW {sentence}")
+        print(sentence)
     return 1 if wrong else 0
 
 
@@ -232,7 +258,11 @@ def _regressions(old: Record, new: Record, path: Path) -> list[str]:
     if not found:
         raise UsageError(f"{path} has no experiment and setting in common with this record.")
     print("\n".join(map(str, found)))
-    return [str(one) for one in found if one.real and one.new > one.old]
+    first = [
+        f"{name}: the first setting: all others got shorter beside it"
+        for name in compare.first_is_longer(found)
+    ]
+    return [f"TOO SLOW {one}" for one in (*(one for one in found if one.longer), *first)]
 
 
 if __name__ == "__main__":

@@ -3,23 +3,26 @@
 
 Days of one machine differ by more than builds do. So what is compared is not milliseconds, but the ratio of a
 setting to the first one of its experiment, which was measured in the same minutes. The first one itself has
-nothing to lean on: of it nothing is said.
+nothing to lean on: only where all others, two at least, got shorter beside it, it must have got longer.
 """
 
 import math
 import statistics as plain
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cprtest.downtime import statistics
 from cprtest.downtime.judge import JUDGED
 from cprtest.downtime.record import Record
+from cprtest.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Change:
     """How a setting's ratio to the first setting changed from the old record to the new one.
 
-    p: of a permutation test between the blocks of both. floor: the larger noise floor of the two.
+    p: of a permutation test between the blocks of both. floor: the larger noise floor of the two. count:
+    blocks of the record that has fewer.
     """
 
     experiment: str
@@ -28,13 +31,23 @@ class Change:
     new: float
     p: float
     floor: float
+    count: int
 
     @property
     def real(self) -> bool:
         """Significant, and larger than the noise."""
-        return self.p < statistics.ALPHA and max(self.new / self.old, self.old / self.new) - 1 > self.floor
+        enough = self.count >= statistics.FEWEST and self.p < statistics.ALPHA
+        return enough and max(self.new / self.old, self.old / self.new) - 1 > self.floor
+
+    @property
+    def longer(self) -> bool:
+        """It takes longer than it did."""
+        return self.real and self.new > self.old
 
     def __str__(self) -> str:
+        if self.count < statistics.FEWEST:
+            few = f"too few samples to compare ({statistics.FEWEST} are needed)"
+            return f"{self.experiment}: {self.setting}: {few}"
         if not self.real:
             return f"{self.experiment}: {self.setting}: no change seen (noise {self.floor:.0%})"
         way = "longer" if self.new > self.old else "shorter"
@@ -42,8 +55,27 @@ class Change:
         return f"{self.experiment}: {self.setting}: {way}: {times} (p = {self.p:.4f})"
 
 
+def first_is_longer(found: Sequence[Change]) -> list[str]:
+    """The experiments in which all other settings, two at least, got shorter beside the first one."""
+    experiments = dict.fromkeys(change.experiment for change in found)
+    of = {name: [change for change in found if change.experiment == name] for name in experiments}
+    return [
+        name
+        for name, some in of.items()
+        if len(some) > 1 and all(change.real and not change.longer for change in some)
+    ]
+
+
 def changes(old: Record, new: Record) -> list[Change]:
-    """Each setting that both records have, in an experiment of one name with the same first setting."""
+    """Each setting that both records have, in an experiment of one name with the same first setting.
+
+    Raises UsageError for records of two lanes.
+    """
+    lanes = [str(record.about["lane"]) for record in (old, new)]
+    if lanes[0] != lanes[1]:
+        raise UsageError(
+            f"The records are of two lanes, {' and '.join(lanes)}: a pause differs for that alone."
+        )
     found = []
     for number, experiment in enumerate(new.experiments):
         before = next((n for n, one in enumerate(old.experiments) if one.name == experiment.name), None)
@@ -61,7 +93,8 @@ def changes(old: Record, new: Record) -> list[Change]:
             if len(was) > 1 and len(now) > 1:
                 before_ratio, now_ratio = (math.exp(plain.median(logs)) for logs in (was, now))
                 p, floor = statistics.apart(was, now), max(_floor(old, before), _floor(new, number))
-                found.append(Change(experiment.name, str(setting), before_ratio, now_ratio, p, floor))
+                count = min(len(was), len(now))
+                found.append(Change(experiment.name, str(setting), before_ratio, now_ratio, p, floor, count))
     return found
 
 

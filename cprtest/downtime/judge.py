@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a record says: a row a setting, each against the first one, and the slope where an axis grows."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cprtest.downtime import statistics
 from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.record import Record
-from cprtest.downtime.settings import Setting
+from cprtest.downtime.settings import COMPARED, Setting
 from cprtest.downtime.statistics import Comparison, Interval
 from cprtest.errors import UsageError
 
 JUDGED = "paused"
 """The figure by which settings are compared: all modes have it, and its parts add up."""
+
+_LEAST = 0.05
+"""ms: less is not told of a phase."""
 
 BLACKOUTS = ("vcpu", "network", "disk", "qemu", "paused")
 
@@ -34,22 +38,37 @@ class Row:
 
     def verdict(self) -> str:
         """What can be said of the difference, in a few words."""
-        if self.missing:
+        if self.against is None:
             return self.missing
-        if self.against is None or self.against.count == 0:
-            return ""
-        if self.against.count < statistics.FEWEST:
-            return f"too few samples to judge ({statistics.FEWEST} are needed)"
+        if why := self.unjudged():
+            return why
         ratio, phases = self.against.ratio, self.named_phases()
         where = f"; {phases}" if phases else ""
+        if self.against.p >= statistics.ALPHA:
+            return f"no difference told (p = {self.against.p:.2g}){where}"
         if not self.against.real:
-            return f"no difference of the whole (noise {self.against.floor:.0%}){where}"
+            return f"no difference beyond the noise ({self.against.floor:.0%}){where}"
+        if not phases and self.against.count < statistics.FEWEST_FOR_PHASES:
+            where = f"; too few samples to name a phase ({statistics.FEWEST_FOR_PHASES})"
         return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times{where}"
+
+    def unjudged(self) -> str:
+        """Why nothing can be said of the difference; "" where something can."""
+        if self.missing:
+            return self.missing
+        if self.against is None:
+            return next(iter(self.errors), "no sample")
+        if self.against.count < statistics.FEWEST:
+            return f"too few samples to judge ({statistics.FEWEST} are needed)"
+        if self.against.floor == math.inf:
+            return f"noise not known ({statistics.FEWEST} samples of the first row again are needed)"
+        return ""
 
     def named_phases(self) -> str:
         """The phases, and steps of acquire, that changed, what changed most first."""
-        named = ((f"acquire ({name})" if name in STEPS else name, change) for name, change in self.grown[:3])
-        return ", ".join(f"{name} {change.value:+.1f} ms" for name, change in named)
+        named = ((f"acquire ({name})" if name in STEPS else name, change) for name, change in self.grown)
+        told = [f"{name} {change.value:+.1f} ms" for name, change in named if abs(change.value) >= _LEAST]
+        return ", ".join(told[:3])
 
 
 @dataclass(frozen=True)
@@ -107,7 +126,7 @@ def grown(record: Record, number: int, index: int) -> list[tuple[str, Interval]]
     """The phases, and the steps of acquire, in which a setting differs from the first one."""
     noise = record.experiments[number].noise
     changed, itself = (
-        {name: record.pairs(number, 0, other, name) for name in (*PARTS, *STEPS) if other is not None}
+        {name: record.part_pairs(number, 0, other, name) for name in (*PARTS, *STEPS) if other is not None}
         for other in (index, noise)
     )
     return statistics.grown(changed, itself)
@@ -137,7 +156,9 @@ def axis_points(record: Record, number: int, figure: str) -> list[tuple[float, f
 def too_slow(record: Record, limit: float, word: str) -> list[str]:
     """A sentence for each setting whose pause is more than `limit` times that of `word`, beyond the noise.
 
-    Raises UsageError when no experiment of the record compares anything with `word`.
+    So is one for each that was to be compared with it (--ab) and could not be judged. Of other experiments
+    only settings count that differ from `word` by nothing but the QEMU. Raises UsageError when no experiment
+    of the record compares anything with `word`.
     """
     compared = [
         (number, experiment)
@@ -148,10 +169,15 @@ def too_slow(record: Record, limit: float, word: str) -> list[str]:
         raise UsageError(f"No experiment of this record begins with {word}: see --against.")
     found = []
     for number, experiment in compared:
-        for row in rows(record, number):
-            if row.against is not None and row.against.real and row.against.ratio.value > limit:
-                said = (
-                    f"{row.setting}: the pause may be {limit:g} times that of {word}, and is {row.verdict()}"
-                )
-                found.append(f"{experiment.name}: {said}.")
+        asked = experiment.name == COMPARED
+        first, *others = rows(record, number)
+        for row in others:
+            if not asked and replace(row.setting, qemu=first.setting.qemu) != first.setting:
+                continue
+            name = f"{experiment.name}: {row.setting}"
+            if why := row.unjudged():
+                found += [f"NOT JUDGED {name}: {why}."] if asked else []
+            elif row.against and row.against.real and row.against.ratio.value > limit:
+                said = f"the pause may be {limit:g} times that of {word}, and is {row.verdict()}"
+                found.append(f"TOO SLOW {name}: {said}.")
     return found

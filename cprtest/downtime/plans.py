@@ -7,7 +7,7 @@ from typing import Any
 
 from cprtest.downtime.loads import LOADS
 from cprtest.downtime.observers import OBSERVERS
-from cprtest.downtime.settings import Experiment, Setting, growing, parsed
+from cprtest.downtime.settings import COMPARED, Experiment, Setting, growing, parsed
 from cprtest.errors import UsageError
 from cprtest.host import memory
 from cprtest.paths import lane
@@ -101,10 +101,10 @@ def _observers(base: Setting) -> list[Setting]:
 
 
 IDEAS = {
-    "modes": Idea("What does each way to hand a guest over cost?", _modes, quick=10, full=15),
+    "modes": Idea("What does each way to hand a guest over cost?", _modes, quick=11, full=15),
     "planted": Idea("Is a phase that takes a little longer found, and named?", _planted, full=20),
-    "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=10, full=12),
-    "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=10),
+    "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=11, full=12),
+    "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=11),
     "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),
     "memory": _growth("memory", "memory (MiB)", MEMORIES),
     "hugepages": _growth("memory", "memory in huge pages (MiB)", MEMORIES, backing="hugepages"),
@@ -153,4 +153,4 @@ def planned(names: Sequence[str], plan: str, base: Setting, blocks: int | None) 
 def compared(words: Sequence[str], blocks: int) -> list[Experiment]:
     """One experiment with the settings that `words` describe, against the first of them."""
     question = f"How do {', '.join(words[1:])} compare with {words[0]}?"
-    return [Experiment("settings", question, tuple(map(parsed, words)), blocks).with_noise()]
+    return [Experiment(COMPARED, question, tuple(map(parsed, words)), blocks).with_noise()]

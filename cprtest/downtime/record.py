@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from cprtest.downtime.breakdown import PARTS
 from cprtest.downtime.sample import Sample
 from cprtest.downtime.settings import Experiment, Setting
 from cprtest.errors import UsageError
@@ -65,6 +66,14 @@ class Record:
         both = [(block[one], block[other]) for block in blocks]
         return [(value(a, figure), value(b, figure)) for a, b in both if has(a, figure) and has(b, figure)]
 
+    def part_pairs(self, experiment: int, one: int, other: int, name: str) -> list[tuple[float, float]]:
+        """As `pairs`, of a phase or a step. A phase that a pause lacks took none of it; a step of acquire is
+        part of the pause only where that has acquire."""
+        both = [(block[one], block[other]) for block in self.blocks(experiment) if {one, other} <= set(block)]
+        return [
+            (value(a, name), value(b, name)) for a, b in both if _has_part(a, name) and _has_part(b, name)
+        ]
+
     def write(self, path: Path) -> None:
         """Write it, a line a sample."""
         head = json.dumps(_head(self.about, self.experiments, self.missing), indent=1)
@@ -104,6 +113,12 @@ def has(sample: Sample, figure: str) -> bool:
     return any(figure in kind for kind in (sample.figures, sample.phases, sample.steps))
 
 
+def _has_part(sample: Sample, name: str) -> bool:
+    if name in PARTS:
+        return bool(sample.phases)
+    return has(sample, name) and "acquire" in sample.phases
+
+
 def value(sample: Sample, figure: str) -> float:
     """That figure, phase or step of the sample, in ms; 0 if it has none."""
     return {**sample.steps, **sample.phases, **sample.figures}.get(figure, 0) / 1000
@@ -118,23 +133,33 @@ class Journal:
         self.record = Record(about, list(experiments), [], {})
 
     def resume(self) -> bool:
-        """Go on with a journal of the same experiments, if there is one; its machine and seed count."""
+        """Go on with a journal of the same experiments, lane and builds, if there is one; its seed counts."""
         if not self._journal.exists():
             return False
         old = Record.read(self._journal)
-        if old.experiments != self.record.experiments:
-            raise UsageError(
-                f"{self._journal} is of another benchmark: finish that, remove it, or give another --json."
-            )
+        other = "of another benchmark" if old.experiments != self.record.experiments else ""
+        for what in ("lane", "builds"):
+            if old.about.get(what) != self.record.about.get(what):
+                other = other or f"of {old.about.get(what)}, and not of {self.record.about.get(what)}"
+        if other:
+            raise UsageError(f"{self._journal} is {other}: finish that, remove it, or give another --json.")
         self.record = old
+        self._rewrite()
         return True
 
     def begin(self, missing: dict[str, str]) -> None:
         """Write the head of a new journal."""
         self.record = replace(self.record, missing=missing)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        head = _head(self.record.about, self.record.experiments, missing)
-        self._journal.write_text(json.dumps(head) + "\n")
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Write the journal anew: its last line may have been cut off, and the next must not continue it."""
+        head = _head(self.record.about, self.record.experiments, self.record.missing)
+        lines = [json.dumps(line) for line in (head, *map(_turn, self.record.turns))]
+        new = self._journal.with_name(self._journal.name + ".new")
+        new.write_text("\n".join([*lines, ""]))
+        new.replace(self._journal)
 
     def add(self, turn: Turn) -> None:
         """Keep a sample, on disk as well."""
@@ -147,7 +172,9 @@ class Journal:
         return {(turn.experiment, turn.block, turn.setting) for turn in self.record.turns}
 
     def finish(self) -> Record:
-        """Write the record and drop the journal."""
+        """Write the record and drop the journal. A record that is there becomes NAME.before."""
+        if self._path.exists():
+            self._path.replace(self._path.with_name(self._path.name + ".before"))
         self.record.write(self._path)
         self._journal.unlink()
         return self.record

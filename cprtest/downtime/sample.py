@@ -40,7 +40,7 @@ FIGURES = {
     "paused": "from stop to resume by QEMU's trace; what the phases add up to",
     "total": "from the start of the target to the end of resume",
     "start": "from the target's start until it waits for its source",
-    "defer": "QEMU's start with -incoming defer until its monitor answers",
+    "defer": "QEMU's start with -incoming defer until its devices are made and it answers a command",
 }
 """What a sample has, in us, and what it means."""
 
@@ -134,7 +134,7 @@ def take(setting: Setting) -> Sample:
         with TestBed(qemu, qemu, directory, directory) as bed:
             sample = _measured(bed, setting)
     except (CprError, AssertionError, OSError) as error:
-        sample = Sample(error=str(error).splitlines()[0])
+        sample = Sample(error=(str(error) or type(error).__name__).splitlines()[0])
     sample.load, sample.took = load, round(time.monotonic() - began, 2)
     return sample
 
@@ -158,7 +158,7 @@ def _measured(bed: TestBed, setting: Setting) -> Sample:
         outcome.assert_completed()
         for check in checks:
             check()
-        return _taken(outcome, first.answered - first.started, ahead.took)
+        return _taken(outcome, first.qmp.first_answer - first.started, ahead.took)
 
 
 def _boot(bed: TestBed, setting: Setting) -> Guest:

@@ -104,6 +104,10 @@ def _read(name: str, text: str) -> Any:
     raise UsageError(f"{name} takes {wanted}, not {text!r}.")
 
 
+COMPARED = "settings"
+"""The name of the experiment that --ab makes."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Settings that are measured in turns: each block has every one of them once, in a shuffled order.

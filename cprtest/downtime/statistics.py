@@ -21,12 +21,15 @@ _RESAMPLES = 4999
 FEWEST = 8
 """Pairs; of fewer no p below ALPHA can come (2 / 2**7 is larger), so nothing is ever reported of them."""
 
+FEWEST_FOR_PHASES = 11
+"""Pairs by which one of ten phases and steps can be told to have changed: their p is corrected by ten."""
+
 Pairs = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the ends of its 95 % confidence interval."""
+    """An estimate and the ends of its confidence interval: 95 %, of a slope 99 %."""
 
     value: float
     low: float
@@ -37,7 +40,8 @@ class Interval:
 class Comparison:
     """ratio: of the second to the first in a pair. difference: in the unit of the samples. count: pairs.
 
-    p: of the permutation test. floor: how far a ratio is from 1 by noise alone, as A/A runs have it.
+    p: of the permutation test. floor: how far a ratio is from 1 by noise alone, as A/A runs have it; infinite
+    where there are too few of these to know.
     """
 
     ratio: Interval
@@ -73,9 +77,12 @@ def compare(pairs: Pairs, noise: Pairs) -> Comparison:
 
 
 def floor(noise: Pairs) -> float:
-    """How far from 1 the ratio of a setting to itself may be: the far end of its 99 % interval, less 1."""
+    """How far from 1 the ratio of a setting to itself may be: the far end of its 99 % interval, less 1.
+
+    Infinite where too few pairs tell.
+    """
     if len(noise) < FEWEST:
-        return 0.0
+        return math.inf
     return math.exp(_reach(log_ratios(noise))) - 1
 
 
@@ -92,18 +99,22 @@ def grown(phases: Mapping[str, Pairs], noise: Mapping[str, Pairs]) -> list[tuple
     for rank, (p, name) in enumerate(by_p):
         if p * (len(by_p) - rank) >= ALPHA:
             break
-        change = _median(changed[name])
-        if abs(change.value) > (_reach(_differences(noise[name])) if noise.get(name) else 0):
+        change, itself = _median(changed[name]), noise.get(name, ())
+        reach = _reach(_differences(itself)) if len(itself) >= FEWEST else math.inf
+        if abs(change.value) > reach:
             found.append((name, change))
     return sorted(found, key=lambda one: -abs(one[1].value))
 
 
 def slope(points: Sequence[tuple[float, float]]) -> tuple[Interval, float]:
-    """What y grows by with x, with its interval, and y at x = 0 (Theil and Sen: the median of all slopes)."""
+    """What y grows by with x, with its interval, and y at x = 0 (Theil and Sen: the median of all slopes).
+
+    The interval is that of ALPHA, as everything that is called a difference.
+    """
     x, y = (np.array(values, float) for values in zip(*points, strict=True))
     if len(set(y)) == 1:
         return Interval(0.0, 0.0, 0.0), float(y[0])
-    fitted = stats.theilslopes(y, x, alpha=CONFIDENCE)
+    fitted = stats.theilslopes(y, x, alpha=1 - ALPHA)
     return Interval(float(fitted.slope), float(fitted.low_slope), float(fitted.high_slope)), float(
         fitted.intercept
     )

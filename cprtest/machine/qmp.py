@@ -47,6 +47,9 @@ class Qmp:
         self.events: list[Event] = []
         self.on_event: Callable[[Event], object] | None = None
         """Told of each event as it arrives, in the loop's thread: it must return at once."""
+        self.first_answer = 0
+        """When the first command was answered (ns, CLOCK_MONOTONIC): QEMU greets before its devices are made,
+        and answers once they are."""
         self._log = log.open("a", buffering=1)
         self._news = threading.Condition()
         self._clock = WallClock()
@@ -150,6 +153,7 @@ class Qmp:
             self._note("error", str(error))
             raise CommandFailed(f"{self.actor}: {name}: {error or type(error).__name__}") from error
         met(seconds, start)
+        self.first_answer = self.first_answer or time.monotonic_ns()
         self._note("return", answer)
         return answer
 

@@ -2,6 +2,7 @@
 """The benchmark's command line on records: exit status and what it says."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cprtest.downtime import plans
 from cprtest.downtime.cli import main
 from cprtest.downtime.record import Record, Turn
 from cprtest.downtime.sample import Sample
+from cprtest.downtime.settings import Setting
 from cprtest.report.about import host
 
 
@@ -36,6 +38,35 @@ def test_a_pause_beyond_the_budget_is_a_failure(tmp_path: Path, capsys: pytest.C
         "TOO SLOW settings: stock: the pause may be 1.1 times that of reference, and is 1."
         in capsys.readouterr().out
     )
+
+
+def test_a_budget_is_no_success_when_the_other_could_not_be_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "broken.json"
+    _record(file, {"reference": 50, "stock": 60})
+    record = Record.read(Path(file))
+    failed = [
+        replace(turn, sample=Sample(error="the target ended")) if turn.setting == 1 else turn
+        for turn in record.turns
+    ]
+    replace(record, turns=failed).write(file)
+    assert main(["--read", str(file), "--max-ratio", "1.1"]) == 1
+    assert "NOT JUDGED settings: stock: the target ended." in capsys.readouterr().out
+
+
+def test_a_budget_judges_builds_and_not_other_modes(tmp_path: Path) -> None:
+    (modes,) = plans.planned(["modes"], "quick", Setting(), 12)
+    slow = {"cpr-exec@reference": 90.0}
+    turns = [
+        Turn(0, block, n, Sample({"paused": round(1000 * slow.get(str(setting), 50.0)) + block + n}))
+        for block in range(13)
+        for n, setting in enumerate(modes.settings)
+    ]
+    file = tmp_path / "modes.json"
+    about = {"lane": "here", "when": "today", "seed": 1, "host": host(), "versions": {}}
+    Record(about, [modes], turns, {}).write(file)
+    assert main(["--read", str(file), "--max-ratio", "1.1"]) == 0
 
 
 def test_a_budget_against_what_was_not_measured_is_no_success(

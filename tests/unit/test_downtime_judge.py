@@ -14,6 +14,7 @@ from cprtest.downtime.page import write
 from cprtest.downtime.record import Record, Turn, value
 from cprtest.downtime.sample import Sample
 from cprtest.downtime.settings import Experiment, Setting, growing
+from cprtest.errors import UsageError
 from cprtest.report.about import host
 
 RECORDS = paths.CHECKOUT / "docs" / "downtime"
@@ -62,8 +63,10 @@ def test_ten_percent_more_are_found_in_quiet_samples() -> None:
 
 def test_few_pairs_prove_nothing() -> None:
     pairs = [(1.0, 2.0 + n / 100) for n in range(8)]
-    assert statistics.compare(pairs, []).real
-    assert not statistics.compare(pairs[:7], []).real
+    itself = [(1.0, 1.0 + n / 1000) for n in range(8)]
+    assert statistics.compare(pairs, itself).real
+    assert not statistics.compare(pairs[:7], itself).real
+    assert not statistics.compare(pairs, itself[:7]).real, "nobody knows the noise"
 
 
 def test_the_phase_that_grew_is_named_and_no_other() -> None:
@@ -123,6 +126,39 @@ def test_a_later_record_is_compared_by_ratios_and_not_by_the_clock() -> None:
     assert [change.real for change in compare.changes(old, slower_machine)] == [False]
     (change,) = compare.changes(old, regressed)
     assert change.real and change.new > change.old and "longer" in str(change)
+
+
+def test_a_first_setting_that_got_longer_is_seen_by_all_others() -> None:
+    three = plans.compared(["reference", "stock", "mutants"], 20)[0]
+    old = _record([50, 60, 40, 50], three)
+    found = compare.changes(old, _record([75, 60, 40, 75], three, seed=2))
+    assert compare.first_is_longer(found) == ["settings"]
+    assert compare.first_is_longer(compare.changes(old, _record([50, 40, 40, 50], three, seed=3))) == []
+
+
+def test_records_of_two_lanes_or_few_blocks_are_not_compared() -> None:
+    old = _record([50, 60, 50], AB)
+    (change,) = compare.changes(old, _record([50, 90, 50], AB, seed=2, blocks=7))
+    assert not change.real and "too few samples" in str(change)
+    lab = _record([50, 60, 50], AB)
+    lab.about["lane"] = "lab"
+    with pytest.raises(UsageError, match="two lanes, here and lab"):
+        compare.changes(old, lab)
+
+
+def test_a_phase_that_one_pause_lacks_is_what_made_the_other_longer() -> None:
+    chance = random.Random(1)
+    turns = []
+    for block in range(21):
+        for n in (0, 1, 2):
+            stream, acquire = (round(chance.gauss(9000, 90)) for _ in range(2))
+            late = n == 1
+            phases = {"stream": stream} if late else {"stream": stream, "acquire": acquire}
+            steps = {"devices": acquire + (5000 if late else 0)}
+            turns.append(Turn(0, block, n, Sample({"paused": sum(phases.values())}, phases, steps)))
+    row = judge.rows(Record({"lane": "here"}, [AB], turns, {}), 0)[1]
+    assert row.verdict().startswith("0.50") and "; acquire -9." in row.verdict(), row.verdict()
+    assert "devices" not in row.verdict(), "that step is no part of the late pause"
 
 
 def test_growth_along_an_axis() -> None:

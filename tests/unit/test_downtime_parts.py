@@ -226,6 +226,7 @@ def test_a_line_that_was_cut_off_is_taken_again(tmp_path: Path) -> None:
     again.resume()
     assert len(again.record.turns) == len(journal.record.turns) - 1
     run(again, 1, Taker(), _ignore)
+    assert Record.read(part) == journal.record, "what came after the cut can be read"
     assert again.finish() == journal.record
 
 
@@ -233,6 +234,31 @@ def test_another_benchmark_does_not_go_on_with_it(tmp_path: Path) -> None:
     Journal(tmp_path / "record.json", {}, AB).begin({})
     with pytest.raises(UsageError, match="another benchmark"):
         Journal(tmp_path / "record.json", {}, plans.compared(["reference", "stock"], 4)).resume()
+
+
+@pytest.mark.parametrize(
+    ("about", "what"),
+    [
+        ({"lane": "lab", "builds": {"stock": "a"}}, "of here, and not of lab"),
+        ({"lane": "here", "builds": {"stock": "b"}}, "of {'stock': 'a'}, and not of"),
+    ],
+)
+def test_another_lane_or_build_does_not_go_on_with_it(
+    about: dict[str, object], what: str, tmp_path: Path
+) -> None:
+    Journal(tmp_path / "record.json", {"lane": "here", "builds": {"stock": "a"}}, AB).begin({})
+    with pytest.raises(UsageError, match=what):
+        Journal(tmp_path / "record.json", about, AB).resume()
+
+
+def test_a_record_that_is_there_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("the one before")
+    journal = Journal(path, {"seed": 1}, AB)
+    journal.begin({})
+    run(journal, 1, Taker(), _ignore)
+    assert journal.finish() == Record.read(path)
+    assert (tmp_path / "record.json.before").read_text() == "the one before"
 
 
 def test_warm_up_and_failures_do_not_count(tmp_path: Path) -> None:
