@@ -5,11 +5,9 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
 import jinja2
 
-from cprtest.downtime import judge, plots, table
+from cprtest.downtime import judge, plots, statistics, table
 from cprtest.downtime.breakdown import PARTS, STEPS
 from cprtest.downtime.loads import LOADS
 from cprtest.downtime.plans import IDEAS
@@ -38,8 +36,18 @@ class Section:
     @property
     def recorded(self) -> str:
         """When, with how many samples, and how busy the machine was before each (load average)."""
-        loads = [turn.sample.load for turn in self.record.turns if turn.experiment == self.number]
-        return f"{self.record.about['when']}, {len(loads)} samples, load {min(loads):.1f} to {max(loads):.1f}"
+        samples = [turn.sample for turn in self.record.turns if turn.experiment == self.number]
+        loads, failed = [sample.load for sample in samples], sum(bool(sample.error) for sample in samples)
+        wrong = f" ({failed} failed)" if failed else ""
+        when, memory = self.record.about["when"], self.record.about["host"]["memory"]
+        busy = f"load {min(loads):.1f} to {max(loads):.1f}"
+        return f"{when}, {memory}, {len(samples)} samples{wrong}, {busy}"
+
+    @property
+    def failures(self) -> list[str]:
+        """How samples failed, each way once."""
+        turns = (turn for turn in self.record.turns if turn.experiment == self.number)
+        return sorted({turn.sample.error for turn in turns if turn.sample.error})
 
     @functools.cached_property
     def rows(self) -> list[judge.Row]:
@@ -73,6 +81,29 @@ class Section:
         settings = self.record.experiments[self.number].settings
         return judge.against(self.record, self.number, settings.index(parsed(word)), figure)
 
+    def paused(self, word: str) -> Interval | None:
+        """The pause of a setting, ms."""
+        row = self.row(word)
+        return row.figures.get(judge.JUDGED) if row else None
+
+    def longer(self, word: str, other: str) -> Comparison | None:
+        """The pause of `word` against that of `other`, by the blocks that have both."""
+        settings = self.record.experiments[self.number].settings
+        if parsed(word) not in settings or parsed(other) not in settings:
+            return None
+        one, two, noise = (settings.index(parsed(some)) for some in (other, word, str(settings[0])))
+        again = self.record.experiments[self.number].noise
+        pairs = self.record.pairs(self.number, one, two, judge.JUDGED)
+        itself = self.record.pairs(self.number, noise, again, judge.JUDGED) if again else ()
+        return statistics.compare(pairs, itself) if len(pairs) > 1 else None
+
+    @property
+    def grows(self) -> str:
+        """How the pause grows along the axis, in words."""
+        found = judge.growth(self.record, self.number)
+        axis = self.record.experiments[self.number].axis
+        return table.slope(found, axis).partition(": ")[2] if found else "not measured"
+
     def median(self, word: str, figure: str) -> float | None:
         """A figure or phase of a setting, ms."""
         row = self.row(word)
@@ -81,18 +112,12 @@ class Section:
 
 
 class Part(dict[str, Section]):
-    """The sections of one lane by name, and what they were recorded on."""
-
-    def __init__(self, about: dict[str, Any]) -> None:
-        self.about = about
-        self.samples = self.failed = 0
+    """The sections of one lane by name."""
 
     def add(self, record: Record, path: Path) -> None:
         """Take the record's experiments; their plots are drawn beside the page `path`."""
         where = Path(path.stem, record.about["lane"])
         drawn = plots.draw(record, path.parent / where)
-        self.samples += len(record.turns)
-        self.failed += sum(bool(turn.sample.error) for turn in record.turns)
         for number, experiment in enumerate(record.experiments):
             made = {kind: f"{where}/{name}.svg" for (n, kind), name in drawn.items() if n == number}
             if experiment.name in self:
@@ -107,7 +132,7 @@ def write(records: Sequence[Record], path: Path) -> None:
     """
     parts: dict[str, Part] = {}
     for record in records:
-        parts.setdefault(record.about["lane"], Part(record.about)).add(record, path)
+        parts.setdefault(record.about["lane"], Part()).add(record, path)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # the page is Markdown
@@ -116,12 +141,14 @@ def write(records: Sequence[Record], path: Path) -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(ms=milliseconds, around=around, label=label, cells=cells, step=step)
+    environment.filters.update(ms=milliseconds, around=around, label=label, cells=cells, step=step, p=chance)
     missing = [
         idea.question for name, idea in IDEAS.items() if not any(name in part for part in parts.values())
     ]
     template = environment.get_template("page.md.j2")
-    path.write_text(template.render(parts=parts, missing=missing, loads=list(LOADS)))
+    kvm = {record.about.get("kvm", "") for record in records}
+    values = {"parts": parts, "records": records, "missing": missing, "loads": list(LOADS), "kvm": kvm}
+    path.write_text(template.render(values))
 
 
 def milliseconds(value: float | Interval | None) -> str:
@@ -136,6 +163,11 @@ def around(interval: Interval | None) -> str:
     if interval is None:
         return ""
     return f"{milliseconds(interval)} ({milliseconds(interval.low)} to {milliseconds(interval.high)})"
+
+
+def chance(p: float) -> str:
+    """A p as it is told."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def cells(found: Mapping[str, Interval], names: Sequence[str], intervals: bool = False) -> str:

@@ -10,6 +10,10 @@ from cprtest.downtime.settings import IN_MIB
 from cprtest.downtime.statistics import Interval
 
 
+UNITS = {"vfio": "passthrough device"}
+"""What one more on an axis is called, if not like the axis."""
+
+
 def table(record: Record, number: int) -> Table:
     """The rows of experiment `number`: medians in ms, and what the difference to the first row is."""
     experiment = record.experiments[number]
@@ -47,7 +51,7 @@ def slopes(record: Record, number: int) -> list[str]:
 
 def slope(one: Growth, axis: str) -> str:
     """The growth in words."""
-    unit, scale = ("GiB", 1024) if axis in IN_MIB else (axis.removesuffix("s"), 1)
+    unit, scale = ("GiB", 1024) if axis in IN_MIB else (UNITS.get(axis, axis.removesuffix("s")), 1)
     grows = one.slope
     low, high = (f"{scale * end:+.2f}" for end in (grows.low, grows.high))
     flat = ", which is not told from none" if one.flat else ""
