@@ -123,7 +123,8 @@ class Streams(Workload):
         for end in self.open():
             end.join()
         self._last_words()
-        self.guest.run(f"killall {self.program}")
+        # Not by its name: another workload may have a program of that name.
+        self.guest.run(f"kill $(cat {self.pid_file})")
 
     def _last_words(self) -> None:
         """What else is to be tried before the guest's program is ended."""

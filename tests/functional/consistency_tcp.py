@@ -11,6 +11,11 @@ from cprtest.test import CprTest, Tap
 from cprtest.workloads.tcp import TcpStreams
 
 
+class OtherStreams(TcpStreams):
+    name = "other"
+    port = 7010
+
+
 class Networked(CprTest):
     def connect(self, port: int):
         return self.network.connect(GUEST_ADDRESS.format(0), port)
@@ -38,6 +43,12 @@ class TcpConsistency(Networked):
     def test_many_connections(self):
         """Thirty-two connections cross a hand-over."""
         self.streams_cross(Tap(vhost=False), 1, connections=32, pause_us=500_000)
+
+    def test_two_servers(self):
+        """Connections to two programs of the guest cross a hand-over; the end of one is not the other's."""
+        guest = self.boot(net=Tap(vhost=False))
+        first, second = (kind(guest, self.connect, connections=1) for kind in (TcpStreams, OtherStreams))
+        self.cross(guest, first, second)
 
     def test_ssh_session(self):
         """A session over SSH goes on after a hand-over."""

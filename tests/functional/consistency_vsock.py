@@ -5,8 +5,10 @@ import threading
 
 from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.faults.target import TargetKilled
+from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
-from cprtest.test import CprTest
+from cprtest.test import CprTest, Tap
+from cprtest.workloads.tcp import TcpStreams
 from cprtest.workloads.vsock import VsockStreams, to_guest
 
 WORKS_AGAIN = "qemu:trace:vhost_cpr_release"
@@ -23,6 +25,13 @@ class VsockConsistency(CprTest):
         """Connections end at both ends, once in each of three hand-overs, and new ones are accepted."""
         guest = self.boot(vsock=True)
         self.cross(guest, VsockStreams(guest), transfers=3)
+
+    @needs(WORKS_AGAIN, "tun", "netns")
+    def test_beside_tcp(self):
+        """Connections of both kinds in one guest: those of TCP live on when those of vsock end."""
+        guest = self.boot(vsock=True, net=Tap(vhost=False))
+        tcp = TcpStreams(guest, lambda port: self.network.connect(GUEST_ADDRESS.format(0), port))
+        self.cross(guest, tcp, VsockStreams(guest))
 
     def test_guest_that_stands_still(self):
         """A guest that stood still for three seconds accepts what was to be connected meanwhile."""
