@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A man in the middle of a connection who changes what passes, to prove that a checker finds it."""
 
+import contextlib
 import socket
 import struct
 import threading
@@ -42,7 +43,11 @@ class Middleman:
             self._far.shutdown(socket.SHUT_RDWR)
         else:
             self._far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # Nothing is sent by this, but who waits for bytes of an idle connection lets go of it.
+            self._far.shutdown(socket.SHUT_RD)
         self._far.close()
+        with contextlib.suppress(OSError):  # its carrier has done so
+            self._near.shutdown(socket.SHUT_RDWR)
 
     def _carry(self, to_guest: bool) -> None:
         source, sink = (self._near, self._far) if to_guest else (self._far, self._near)

@@ -192,7 +192,6 @@ class Connection:
         self.broken = False
         self.sent = 0
         self.received = 0
-        self._sock.sendall(int(name.rpartition(".")[2]).to_bytes(8, "little"))
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
         for thread in self._threads:
             thread.start()
@@ -203,6 +202,7 @@ class Connection:
     def _send(self) -> None:
         number = 0
         try:
+            self._sock.sendall(int(self._name.rpartition(".")[2]).to_bytes(8, "little"))
             while not self._stopping.is_set() and not self.error:
                 self._sock.sendall(chunk(number))
                 self.sent += CHUNK

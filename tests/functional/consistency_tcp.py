@@ -93,7 +93,16 @@ class LyingNetwork(Networked):
         streams.wait_for("broken")
         self.assertRaisesRegex(AssertionError, r"tcp\.0's operation \d+: the connection broke", streams.check)
 
-    def carried(self):
+    def test_idle_connection_reset(self):
+        """An idle connection that is reset is found when it is used at the end."""
+        streams, idle = self.carried(1)
+        idle.reset()
+        streams.stop()
+        found = r"tcp\.1 at the host: .* after byte 0\b.* \(it had been idle\)"
+        self.assertRaisesRegex(AssertionError, found, streams.check)
+
+    def carried(self, index: int = 0):
+        """Streams on one connection, and the middleman of connection `index`; 1 is idle."""
         guest = self.boot(net=Tap(vhost=False))
         made = []
 
@@ -103,7 +112,7 @@ class LyingNetwork(Networked):
 
         streams = TcpStreams(guest, connect, connections=1)
         streams.wait_progress()
-        return streams, made[0]
+        return streams, made[index]
 
     def planted(self, change, to_guest: bool, found: str):
         streams, middle = self.carried()
