@@ -28,6 +28,9 @@ _WORDS = CHUNK // 8
 _PERIOD = (1 << 20) // _WORDS
 """Chunks after which a stream begins anew."""
 
+GREETING = 8
+"""Bytes that we send first on a connection: its index."""
+
 Connect = Callable[[int], socket.socket]
 """Connects to a port of the guest; raises OSError when it is refused."""
 
@@ -202,7 +205,7 @@ class Connection:
     def _send(self) -> None:
         number = 0
         try:
-            self._sock.sendall(int(self._name.rpartition(".")[2]).to_bytes(8, "little"))
+            self._sock.sendall(int(self._name.rpartition(".")[2]).to_bytes(GREETING, "little"))
             while not self._stopping.is_set() and not self.error:
                 self._sock.sendall(chunk(number))
                 self.sent += CHUNK

@@ -67,14 +67,18 @@ class LyingVsock(CprTest):
         streams, middle = self.carried()
         middle.strike(a_byte_changed)
         streams.wait_for("bad")
-        self.assertRaisesRegex(AssertionError, "vsock.0.*to the guest is wrong: word", streams.check)
+        place = middle.struck().wrong
+        found = rf"vsock\.0's operation \d+: byte {place} of the stream to the guest is wrong: word"
+        self.assertRaisesRegex(AssertionError, found, streams.check)
 
     def test_bytes_doubled(self):
-        """Bytes that arrive twice are found."""
+        """Bytes that arrive twice are found where they come again."""
         streams, middle = self.carried()
         middle.strike(lambda data: data + data, to_guest=False)
         streams.wait_broken()
-        self.assertRaisesRegex(AssertionError, "vsock.0 .*from the guest is wrong: word", streams.check)
+        place = middle.struck(to_guest=False).wrong
+        found = rf"vsock\.0 at the host: byte {place} of the stream from the guest is wrong: word"
+        self.assertRaisesRegex(AssertionError, found, streams.check)
 
     def test_reset_without_a_transfer(self):
         """A connection that breaks when there was no transfer is found."""
