@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cprtest.limits import wait_until
-from cprtest.workloads.streams import CHUNK, GREETING, chunk
+from cprtest.workloads.connection import CHUNK, GREETING, chunk
 
 Change = Callable[[bytes], bytes]
 

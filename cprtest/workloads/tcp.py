@@ -7,8 +7,9 @@ Beside the streams a connection lies idle, and is used at the end.
 from dataclasses import replace
 
 from cprtest.guest.guest import Guest
+from cprtest.workloads.connection import Connection
 from cprtest.workloads.history import Problem
-from cprtest.workloads.streams import Connect, Connection, Streams
+from cprtest.workloads.streams import Connect, Streams
 
 
 class TcpStreams(Streams):
