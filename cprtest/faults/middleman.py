@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,9 +20,19 @@ def a_byte_changed(data: bytes) -> bytes:
     return data[:9] + bytes([data[9] ^ 1]) + data[10:]
 
 
+def held(seconds: float) -> Change:
+    """Lets the piece, and all that follows it, go on after so many seconds."""
+
+    def change(data: bytes) -> bytes:
+        time.sleep(seconds)
+        return data
+
+    return change
+
+
 @dataclass(frozen=True)
 class Strike:
-    """A piece of a stream that was changed. start: its first byte's place; length: before the change."""
+    """A piece of a stream that was struck. start: its first byte's place; length: before the change."""
 
     start: int
     length: int

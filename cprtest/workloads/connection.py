@@ -12,9 +12,11 @@ import itertools
 import os
 import socket
 import threading
+import time
 from array import array
 
 from cprtest.limits import stretched
+from cprtest.workloads.stalls import Silence, longest
 from cprtest.workloads.weighted import weighted
 
 CHUNK = 65536
@@ -52,6 +54,7 @@ class Connection:
     """Our end of the connection `name`, NAME.INDEX; two threads drive it.
 
     error: what was found wrong, or empty. broken: the error is the connection's end, not a byte.
+    silences: when it waited for bytes for so long that only a pause of the guest would explain it.
     """
 
     def __init__(self, name: str, sock: socket.socket, pause: float) -> None:
@@ -64,6 +67,7 @@ class Connection:
         self.broken = False
         self.sent = 0
         self.received = 0
+        self.silences: list[Silence] = []
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
         for thread in self._threads:
             thread.start()
@@ -90,7 +94,7 @@ class Connection:
         view = memoryview(room)
         number = held = 0
         try:
-            while got := self._sock.recv_into(view[held:]):
+            while got := self._listen(view[held:]):
                 held += got
                 if held == CHUNK:
                     if not self._right(room, number):
@@ -101,6 +105,16 @@ class Connection:
                 self._fail(f"closed by the guest after byte {self.received}", broken=True)
         except OSError as error:
             self._fail(f"receiving after byte {self.received}: {error}", broken=True)
+
+    def _listen(self, room: memoryview) -> int:
+        """Receive some bytes. Only waiting for them is silence: we may be slow to come back for more."""
+        start = time.monotonic_ns()
+        got = self._sock.recv_into(room)
+        length = (end := time.monotonic_ns()) - start
+        if got and length > longest() * 1e9:
+            place = f"after byte {self.received} of the stream from the guest"
+            self.silences.append(Silence(start, end, length, place))
+        return got
 
     def _right(self, seen: bytearray, number: int) -> bool:
         wanted = chunk(number)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from cprtest.guest.guest import Guest
 from cprtest.limits import wait_until
+from cprtest.workloads import stalls
 from cprtest.workloads.connection import CHUNK, Connection, total
 from cprtest.workloads.history import Operation, Problem
 from cprtest.workloads.workload import Workload
@@ -103,6 +104,7 @@ class Streams(Workload):
             if not end.stopping and any(self._early(op) for op in closed):
                 found.append(Problem(f"{end} was closed in the guest, and nobody had asked for it"))
             found += self._faults(end)
+            found += self._stalls(end)
             found += self._disagreements(end)
         return found
 
@@ -113,6 +115,15 @@ class Streams(Workload):
     def _faults(self, end: Connection) -> list[Problem]:
         """What the host's end of a connection found wrong."""
         return [Problem(f"{end} at the host: {error}") for error in [end.error] if error]
+
+    def _stalls(self, end: Connection) -> list[Problem]:
+        """Silences, at either end, for which the guest's pauses are no reason."""
+        silences = [(f"{end} at the host", silence) for silence in end.silences]
+        reports = [op for op in self.operations() if op.who == str(end)]
+        silences += [(f"{end} in the guest", silence) for silence in stalls.in_guest(reports)]
+        pauses = self.history.pauses
+        found = (stalls.judge(who, silence, self._pause, pauses, self.stalls) for who, silence in silences)
+        return [problem for problem in found if problem]
 
     def _disagreements(self, end: Connection) -> list[Problem]:
         """Chunks whose hash differs at the two ends, and streams of which less arrived than was sent."""

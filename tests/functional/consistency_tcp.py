@@ -3,13 +3,14 @@
 
 import re
 
-from cprtest.faults.middleman import Middleman, a_byte_changed
+from cprtest.faults.middleman import Middleman, a_byte_changed, held
 from cprtest.guest import ssh
 from cprtest.limits import stretched
 from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.provision import installed
 from cprtest.test import CprTest, Tap
+from cprtest.workloads.stalls import longest
 from cprtest.workloads.tcp import TcpStreams
 
 
@@ -108,6 +109,24 @@ class LyingNetwork(Networked):
         streams.stop()
         found = r"tcp\.1 at the host: .* after byte 0\b.* \(it had been idle\)"
         self.assertRaisesRegex(AssertionError, found, streams.check)
+
+    def test_stalls(self):
+        """Bytes held for longer than a pause explains are found, at both ends, though all arrive."""
+        streams, middle = self.carried()
+        for to_guest in (True, False):
+            middle.strike(held(1.2 * longest()), to_guest)
+        held_back = {to_guest: middle.struck(to_guest).start for to_guest in (True, False)}
+        streams.wait_progress()
+        streams.stop()
+        with self.assertRaises(AssertionError) as raised:
+            streams.check()
+        at_host, in_guest = str(raised.exception).split("; ")
+        out = rf"tcp\.0 at the host: stalled for .* after byte {held_back[False]} of the stream from"
+        into = r"tcp\.0 in the guest: stalled for .* between bytes (\d+) and (\d+) of the stream to"
+        self.assertRegex(at_host, out)
+        self.assertRegex(in_guest, into)
+        before, after = map(int, re.search(into, in_guest).groups())
+        self.assertTrue(before <= held_back[True] < after, in_guest)
 
     def carried(self, index: int = 0):
         """Streams on one connection, and the middleman of connection `index`; 1 is idle."""

@@ -2,12 +2,14 @@
 """Streams over vhost-vsock: they end with a transfer, at both ends; what listens lives on."""
 
 import threading
+import time
 
 from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.faults.target import TargetKilled
 from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
+from cprtest.workloads.history import PAUSE, note
 from cprtest.workloads.tcp import TcpStreams
 from cprtest.workloads.vsock import VsockStreams, to_guest
 
@@ -37,11 +39,13 @@ class VsockConsistency(CprTest):
         """A guest that stood still for three seconds accepts what was to be connected meanwhile."""
         guest = self.boot(vsock=True)
         streams = VsockStreams(guest)
+        stopped = time.monotonic_ns()
         guest.machine.qmp.command("stop")
         goes_on = threading.Timer(3, guest.machine.qmp.command, ["cont"])
         goes_on.start()
         to_guest(guest)(streams.port).close()  # the kernel's own limit is two seconds
         goes_on.join()
+        note(guest.machine.history, PAUSE, (stopped, time.monotonic_ns()))
         streams.wait_progress()
         streams.check()
 
