@@ -19,6 +19,7 @@ class Carrier:
     """Carries the packets of one flow, and changes some when told to.
 
     port: where the host's end and the guest's end listen. detour: where each of the two has to send to.
+    struck: numbers of the packets that were changed.
     """
 
     def __init__(self, network: Network, port: int) -> None:
@@ -28,6 +29,7 @@ class Carrier:
         self._to_guest.bind((HOST_ADDRESS.format(0), 0))
         self.detour = (self._to_host.getsockname(), self._to_guest.getsockname())
         self._changes: dict[bool, tuple[Change, int]] = {}
+        self.struck: list[int] = []
         ends = {True: (GUEST_ADDRESS.format(0), port), False: ("127.0.0.1", port)}
         for to_guest, address in ends.items():
             threading.Thread(target=self._carry, args=(to_guest, address), daemon=True).start()
@@ -52,6 +54,8 @@ class Carrier:
                 change, count = self._changes.get(to_guest, (None, 1))
                 if len(held) < count:
                     continue
+                if change:
+                    self.struck += (int.from_bytes(packet[:8], "little") for packet in held)
                 for packet in change(held) if change else held:
                     sink.sendto(packet, address)
                 held = []

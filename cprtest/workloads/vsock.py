@@ -15,8 +15,9 @@ from cprtest.guest.guest import Guest
 from cprtest.limits import stretched
 from cprtest.machine.devices import Vsock
 from cprtest.timeline.timeline import tag
+from cprtest.workloads.connection import Connection
 from cprtest.workloads.history import Operation, Problem
-from cprtest.workloads.streams import Connect, Connection, Streams
+from cprtest.workloads.streams import Connect, Streams
 
 _CONNECT_SECONDS = 5
 _SO_VM_SOCKETS_CONNECT_TIMEOUT = 6  # <linux/vm_sockets.h>; Python has no name for it

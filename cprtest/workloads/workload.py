@@ -52,8 +52,13 @@ class Workload(ABC):
         """Says why there will be no progress any more: asked while progress is waited for."""
 
     def start(self, command: str) -> None:
-        """Start the workload's program in the background of the guest."""
-        self.guest.run(f"{command} >/run/{self.name}.log 2>&1 </dev/null &")
+        """Start the workload's program in the background of the guest; `pid_file` has its number then."""
+        self.guest.run(f"{command} >/run/{self.name}.log 2>&1 </dev/null & echo $! >{self.pid_file}")
+
+    @property
+    def pid_file(self) -> str:
+        """The guest's file with the process that was started last."""
+        return f"/run/{self.name}.pid"
 
     def operations(self, what: str | None = None) -> list[Operation]:
         """What has been reported so far; only operations called `what`, if given."""

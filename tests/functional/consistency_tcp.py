@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """TCP connections of the guest live on, every byte once and in order."""
 
-from cprtest.faults.middleman import Middleman, a_byte_changed
+import re
+
+from cprtest.faults.middleman import Middleman, a_byte_changed, held
 from cprtest.guest import ssh
 from cprtest.limits import stretched
 from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.provision import installed
 from cprtest.test import CprTest, Tap
+from cprtest.workloads.stalls import longest
 from cprtest.workloads.tcp import TcpStreams
+
+
+class OtherStreams(TcpStreams):
+    name = "other"
+    port = 7010
 
 
 class Networked(CprTest):
@@ -39,6 +47,12 @@ class TcpConsistency(Networked):
         """Thirty-two connections cross a hand-over."""
         self.streams_cross(Tap(vhost=False), 1, connections=32, pause_us=500_000)
 
+    def test_two_servers(self):
+        """Connections to two programs of the guest cross a hand-over; the end of one is not the other's."""
+        guest = self.boot(net=Tap(vhost=False))
+        first, second = (kind(guest, self.connect, connections=1) for kind in (TcpStreams, OtherStreams))
+        self.cross(guest, first, second)
+
     def test_ssh_session(self):
         """A session over SSH goes on after a hand-over."""
         guest = self.boot(net=Tap(vhost=False))
@@ -61,28 +75,61 @@ class LyingNetwork(Networked):
 
     def test_byte_changed_on_the_way_in(self):
         """A byte that changed on its way to the guest is found by the guest, with its place."""
-        self.planted(a_byte_changed, True, r"to the guest is wrong: word")
+        self.planted(a_byte_changed, True)
 
     def test_byte_changed_on_the_way_out(self):
-        """A byte that changed on its way from the guest is found by the host."""
-        self.planted(a_byte_changed, False, r"from the guest is wrong: word")
+        """A byte that changed on its way from the guest is found by the host, with its place."""
+        self.planted(a_byte_changed, False)
 
     def test_bytes_lost(self):
-        """Bytes that never arrive are found."""
-        self.planted(lambda data: data[8:], True, r"byte \d+ of the stream to the guest is wrong")
+        """Bytes that never arrive are found where they ought to be."""
+        self.planted(lambda data: data[8:], True)
 
     def test_bytes_doubled(self):
-        """Bytes that arrive twice are found."""
-        self.planted(lambda data: data + data, False, r"byte \d+ of the stream from the guest is wrong")
+        """Bytes that arrive twice are found where they come again."""
+        self.planted(lambda data: data + data, False)
 
     def test_reset(self):
-        """A connection that is reset is found."""
+        """A connection that is reset is found, with what the guest had of it by then."""
         streams, middle = self.carried()
         middle.reset()
         streams.wait_for("broken")
-        self.assertRaisesRegex(AssertionError, r"tcp\.0's operation \d+: the connection broke", streams.check)
+        (broken,) = streams.operations("broken")
+        found = rf"tcp\.0's operation {broken.number}: the connection broke after (\d+) bytes"
+        with self.assertRaisesRegex(AssertionError, found) as raised:
+            streams.check()
+        came = int(re.search(found, str(raised.exception))[1])
+        arrived = [int(op.result[1]) for op in streams.operations("chunk")]
+        self.assertTrue(arrived[-1] <= came <= middle.sent, f"{arrived[-1]}, {came}, {middle.sent}")
 
-    def carried(self):
+    def test_idle_connection_reset(self):
+        """An idle connection that is reset is found when it is used at the end."""
+        streams, idle = self.carried(1)
+        idle.reset()
+        streams.stop()
+        found = r"tcp\.1 at the host: .* after byte 0\b.* \(it had been idle\)"
+        self.assertRaisesRegex(AssertionError, found, streams.check)
+
+    def test_stalls(self):
+        """Bytes held for longer than a pause explains are found, at both ends, though all arrive."""
+        streams, middle = self.carried()
+        for to_guest in (True, False):
+            middle.strike(held(1.2 * longest()), to_guest)
+        held_back = {to_guest: middle.struck(to_guest).start for to_guest in (True, False)}
+        streams.wait_progress()
+        streams.stop()
+        with self.assertRaises(AssertionError) as raised:
+            streams.check()
+        at_host, in_guest = str(raised.exception).split("; ")
+        out = rf"tcp\.0 at the host: stalled for .* after byte {held_back[False]} of the stream from"
+        into = r"tcp\.0 in the guest: stalled for .* between bytes (\d+) and (\d+) of the stream to"
+        self.assertRegex(at_host, out)
+        self.assertRegex(in_guest, into)
+        before, after = map(int, re.search(into, in_guest).groups())
+        self.assertTrue(before <= held_back[True] < after, in_guest)
+
+    def carried(self, index: int = 0):
+        """Streams on one connection, and the middleman of connection `index`; 1 is idle."""
         guest = self.boot(net=Tap(vhost=False))
         made = []
 
@@ -92,13 +139,15 @@ class LyingNetwork(Networked):
 
         streams = TcpStreams(guest, connect, connections=1)
         streams.wait_progress()
-        return streams, made[0]
+        return streams, made[index]
 
-    def planted(self, change, to_guest: bool, found: str):
+    def planted(self, change, to_guest: bool):
         streams, middle = self.carried()
         middle.strike(change, to_guest)
         if to_guest:
             streams.wait_for("bad")
+            found = r"tcp\.0's operation \d+: byte {} of the stream to the guest is wrong: word"
         else:
             streams.wait_broken()
-        self.assertRaisesRegex(AssertionError, found, streams.check)
+            found = r"tcp\.0 at the host: byte {} of the stream from the guest is wrong: word"
+        self.assertRaisesRegex(AssertionError, found.format(middle.struck(to_guest).wrong), streams.check)

@@ -2,11 +2,15 @@
 """Streams over vhost-vsock: they end with a transfer, at both ends; what listens lives on."""
 
 import threading
+import time
 
 from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.faults.target import TargetKilled
+from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
-from cprtest.test import CprTest
+from cprtest.test import CprTest, Tap
+from cprtest.workloads.history import PAUSE, note
+from cprtest.workloads.tcp import TcpStreams
 from cprtest.workloads.vsock import VsockStreams, to_guest
 
 WORKS_AGAIN = "qemu:trace:vhost_cpr_release"
@@ -24,15 +28,24 @@ class VsockConsistency(CprTest):
         guest = self.boot(vsock=True)
         self.cross(guest, VsockStreams(guest), transfers=3)
 
+    @needs(WORKS_AGAIN, "tun", "netns")
+    def test_beside_tcp(self):
+        """Connections of both kinds in one guest: those of TCP live on when those of vsock end."""
+        guest = self.boot(vsock=True, net=Tap(vhost=False))
+        tcp = TcpStreams(guest, lambda port: self.network.connect(GUEST_ADDRESS.format(0), port))
+        self.cross(guest, tcp, VsockStreams(guest))
+
     def test_guest_that_stands_still(self):
         """A guest that stood still for three seconds accepts what was to be connected meanwhile."""
         guest = self.boot(vsock=True)
         streams = VsockStreams(guest)
+        stopped = time.monotonic_ns()
         guest.machine.qmp.command("stop")
         goes_on = threading.Timer(3, guest.machine.qmp.command, ["cont"])
         goes_on.start()
         to_guest(guest)(streams.port).close()  # the kernel's own limit is two seconds
         goes_on.join()
+        note(guest.machine.history, PAUSE, (stopped, time.monotonic_ns()))
         streams.wait_progress()
         streams.check()
 
@@ -58,14 +71,18 @@ class LyingVsock(CprTest):
         streams, middle = self.carried()
         middle.strike(a_byte_changed)
         streams.wait_for("bad")
-        self.assertRaisesRegex(AssertionError, "vsock.0.*to the guest is wrong: word", streams.check)
+        place = middle.struck().wrong
+        found = rf"vsock\.0's operation \d+: byte {place} of the stream to the guest is wrong: word"
+        self.assertRaisesRegex(AssertionError, found, streams.check)
 
     def test_bytes_doubled(self):
-        """Bytes that arrive twice are found."""
+        """Bytes that arrive twice are found where they come again."""
         streams, middle = self.carried()
         middle.strike(lambda data: data + data, to_guest=False)
         streams.wait_broken()
-        self.assertRaisesRegex(AssertionError, "vsock.0 .*from the guest is wrong: word", streams.check)
+        place = middle.struck(to_guest=False).wrong
+        found = rf"vsock\.0 at the host: byte {place} of the stream from the guest is wrong: word"
+        self.assertRaisesRegex(AssertionError, found, streams.check)
 
     def test_reset_without_a_transfer(self):
         """A connection that breaks when there was no transfer is found."""

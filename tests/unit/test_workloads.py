@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 
-from cprtest.workloads import memory, streams
+from cprtest.workloads import connection, memory
 from cprtest.workloads.weighted import weighted
 
 
@@ -45,18 +45,18 @@ def test_a_wrong_page_is_told_by_what_it_holds(held: bytes, said: str) -> None:
 
 
 def test_chunks_of_a_stream_follow_each_other() -> None:
-    first, second = (array("Q", streams.chunk(number)) for number in (0, 1))
-    assert list(first + second) == list(range(2 * streams.CHUNK // 8))
+    first, second = (array("Q", connection.chunk(number)) for number in (0, 1))
+    assert list(first + second) == list(range(2 * connection.CHUNK // 8))
 
 
 def test_a_stream_begins_anew_after_more_than_can_be_under_way() -> None:
-    period = (1 << 20) * 8 // streams.CHUNK
-    assert streams.chunk(period) == streams.chunk(0) != streams.chunk(period - 1)
+    period = (1 << 20) * 8 // connection.CHUNK
+    assert connection.chunk(period) == connection.chunk(0) != connection.chunk(period - 1)
 
 
 @pytest.mark.parametrize("chunks", [0, 1, 2, 127, 128, 129, 300])
 def test_the_sum_of_a_stream_is_that_of_its_chunks(chunks: int) -> None:
-    assert streams._sum(chunks) == sum(weighted(streams.chunk(n)) for n in range(chunks)) % 2**64
+    assert connection.total(chunks) == sum(weighted(connection.chunk(n)) for n in range(chunks)) % 2**64
 
 
 def test_a_weighted_sum_is_that_of_the_definition() -> None:
