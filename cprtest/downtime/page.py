@@ -5,6 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
 import jinja2
 
 from cprtest.downtime import judge, plots, statistics, table

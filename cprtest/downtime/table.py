@@ -9,7 +9,6 @@ from cprtest.downtime.record import Record
 from cprtest.downtime.settings import IN_MIB
 from cprtest.downtime.statistics import Interval
 
-
 UNITS = {"vfio": "passthrough device"}
 """What one more on an axis is called, if not like the axis."""
 
