@@ -20,7 +20,7 @@ _RATE = 0.02
 _SLACK = 50_000_000
 """ns"""
 _LATE = 1e9
-"""ns, stretched, that a report may take to arrive."""
+"""ns, stretched, that a report may take to arrive, and a timer to fire."""
 _NEAR = 3
 """Ticks on each side of a step: reading two clocks one after the other can take long, but not each time."""
 
@@ -40,7 +40,7 @@ class Clocks(Workload):
         self.start(f"clock-watch {guest.spec.vcpus} {PERIOD_MS}")
 
     def judge(self) -> list[Problem]:
-        """Steps back, jumps ahead, and a wall clock that leaves the monotonic one."""
+        """Steps back, jumps ahead, timers that fire late, and a wall clock that leaves the monotonic one."""
         found = [
             Problem(
                 f"{op.place}: the {op.result[1]} clock stepped back by {int(op.result[2]) / 1e6:.3f} ms",
@@ -50,7 +50,7 @@ class Clocks(Workload):
         ]
         for who in self._names():
             ticks = [_Tick(op) for op in self.operations("tick") if op.who == who]
-            found += [*self._ahead(ticks), *self._behind(ticks), *_steps(ticks)]
+            found += [*self._ahead(ticks), *self._behind(ticks), *_timers(ticks), *_steps(ticks)]
         return found
 
     def _ahead(self, ticks: list["_Tick"]) -> Iterator[Problem]:
@@ -94,6 +94,16 @@ class _Tick:
     def slew(self) -> int:
         """The same of the raw clock, which no adjustment touches (clock_gettime(2))."""
         return self.raw - self.monotonic
+
+
+def _timers(ticks: list[_Tick]) -> Iterator[Problem]:
+    """The timer that fired latest, if it was late. The guest's clock stands still while the guest does."""
+    worst = max(ticks, key=lambda tick: tick.late, default=None)
+    if worst and worst.late > stretched(_LATE):
+        yield Problem(
+            f"{worst.operation.place}: a timer fired {worst.late / 1e9:.3f} s late",
+            ("stream",) if worst.operation.transfer else (),
+        )
 
 
 def _steps(ticks: list[_Tick]) -> Iterator[Problem]:

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Memory, clocks and vCPUs of a guest that never rests go on as if nothing had happened."""
 
+from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
-from cprtest.test import CprTest
+from cprtest.test import CprTest, Tap
 from cprtest.timeline.timeline import tag
 from cprtest.workloads.clocks import Clocks
 from cprtest.workloads.cpu import CpuBurn
 from cprtest.workloads.journal import DiskJournal
 from cprtest.workloads.memory import MemoryPattern
+from cprtest.workloads.reads import DeviceReads
+from cprtest.workloads.tcp import TcpStreams
+from cprtest.workloads.vsock import VsockStreams
+
+_CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 
 EVERY_PAUSE_US = 20_000
 """Sweeps of memory rest so long when other workloads want the vCPU as well."""
@@ -16,11 +22,13 @@ EVERY_PAUSE_US = 20_000
 class Everything(CprTest):
     """What the tests below share."""
 
-    def everything(self, transfers: int, **how):
+    def everything(self, transfers: int, *more, **how):
+        """more: loads besides, made from the guest."""
         disk = self.disk()
         guest = self.boot(disk=disk, **how)
         journal = DiskJournal(guest)
-        loads = (MemoryPattern(guest, pause_us=EVERY_PAUSE_US), Clocks(guest), CpuBurn(guest), journal)
+        loads = [MemoryPattern(guest, pause_us=EVERY_PAUSE_US), Clocks(guest), CpuBurn(guest), journal]
+        loads += [make(guest) for make in more]
         self.cross(guest, *loads, transfers=transfers)
         guest.machine.quit()
         journal.check_image(self.bed.contents(disk))
@@ -48,6 +56,13 @@ class GuestConsistency(Everything):
         """The same with memory in a file of /dev/shm."""
         guest = self.boot(memory="shm")
         self.cross(guest, MemoryPattern(guest))
+
+    @needs("kvm", "qemu:vfio-cpr", "vfio:nvme")
+    def test_memory_beside_dma(self):
+        """The same while an assigned NVMe drive writes to the guest's memory all the time."""
+        guest = self.boot(passthrough=["nvme"])
+        reads = DeviceReads(guest, guest.passthrough[0], 2)
+        self.cross(guest, MemoryPattern(guest, pause_us=EVERY_PAUSE_US), reads)
 
     @needs("hugepages")
     def test_memory_in_huge_pages(self):
@@ -84,6 +99,13 @@ class GuestConsistency(Everything):
         guest = self.boot()
         self.cross(guest, Clocks(guest))
 
+    @needs("kvm")
+    def test_clocks_with_kvm(self):
+        """The same of a guest with KVM, which has its time from kvmclock."""
+        guest = self.boot()
+        self.assertEqual(guest.run(f"cat {_CLOCKSOURCE}").strip(), "kvm-clock")
+        self.cross(guest, Clocks(guest))
+
     def test_clocks_of_four_vcpus(self):
         """The same on four vCPUs, each compared with the others."""
         guest = self.boot(vcpus=4)
@@ -118,6 +140,22 @@ class MoreGuests(Everything):
     def test_all_together_on_the_newest_kernel(self):
         """The same in a guest with Debian's newest kernel and two vCPUs."""
         self.everything(1, kernel="trixie-backports", vcpus=2)
+
+    @needs("tun", "netns", "qemu:tap-cpr")
+    def test_all_together_with_network(self):
+        """The same with TCP streams through its NIC."""
+        self.everything(1, self.streams, net=Tap(vhost=False))
+
+    @needs("kvm", "vhost-net", "vhost-vsock", "root", "qemu:tap-cpr")
+    def test_all_together_with_kvm(self):
+        """The same with KVM, TCP through kernel vhost, and streams over vhost-vsock."""
+        self.everything(1, self.streams, VsockStreams, net=Tap(vhost=True), vsock=True)
+
+    def streams(self, guest):
+        def connect(port: int):
+            return self.network.connect(GUEST_ADDRESS.format(0), port)
+
+        return TcpStreams(guest, connect, connections=2, pause_us=500_000)
 
     def test_all_together_on_pc(self):
         """The same on machine type pc with two vCPUs."""

@@ -5,7 +5,7 @@ import signal
 import time
 
 from cprtest.errors import CprError
-from cprtest.limits import wait_until
+from cprtest.limits import stretched, wait_until
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.workloads.clocks import Clocks
@@ -44,6 +44,21 @@ class LyingClocks(CprTest):
         guest.run("kill -STOP $(pidof clock-watch | tr ' ' '\\n' | sort -n | tail -n 1)")
         with self.assertRaisesRegex(AssertionError, r"silent are clock\.1:"):
             clocks.wait_progress(seconds=3)
+
+    def test_timer_is_late(self):
+        """A timer that fires seconds late is found, and nothing else."""
+        guest = self.boot()
+        clocks = Clocks(guest)
+        clocks.wait_progress()
+        late = stretched(1) + 2
+        guest.run(f"kill -STOP $(pidof clock-watch); sleep {late:.0f}; kill -CONT $(pidof clock-watch)", 60)
+        clocks.wait_progress()
+        clocks.stop()
+        with self.assertRaisesRegex(
+            AssertionError, r"clock\.0's operation \d+.* a timer fired .* late"
+        ) as raised:
+            clocks.check()
+        self.assertNotIn(";", str(raised.exception))
 
     def planted(self, command: str, found: str, ticks: int = 10):
         guest = self.boot()
