@@ -106,7 +106,7 @@ def assert_nothing_lost(
     but_in_the_pause: if sent while it ran. but_overrun: or if the pause was too long for a tap's queue.
 
     An answer that got lost at the edge of the pause is counted (`lost_from_guest`) and not judged: why the
-    reference loses one now and then, when QEMU serves the tap, is not known yet (docs/design-notes.md).
+    reference loses one now and then, when QEMU serves the tap, is not known.
 
     Raises AssertionError with the numbers of those that were lost or came twice.
     """
