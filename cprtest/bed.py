@@ -326,9 +326,13 @@ class TestBed:
         """A fresh disk in the work directory; arguments as in images.made."""
         return images.made(self.qemu.binary, self._workdir, **disk)
 
-    def contents(self, disk: Disk) -> Path:
-        """What the guest sees of the disk, as a plain file; QEMU must have ended."""
-        return images.contents(self.qemu.binary, disk)
+    def contents(self, disk: Disk, snapshot: str | None = None) -> Path:
+        """What the guest sees of the disk, or what it saw at a snapshot; arguments as in images.contents."""
+        return images.contents(self.qemu.binary, disk, snapshot)
+
+    def snapshots(self, disk: Disk) -> list[str]:
+        """The names of the snapshots inside the disk's image; QEMU must have ended."""
+        return images.snapshots(self.qemu.binary, disk)
 
     def check_image(self, disk: Disk) -> None:
         """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""
