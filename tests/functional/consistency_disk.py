@@ -105,7 +105,7 @@ class DiscardedDisk(Journaled):
 
     def test_raw(self):
         """The same with holes in a raw file, by io_uring."""
-        self.discards_cross(self.disk(aio="io_uring", discard=True))
+        self.discards_cross(self.disk(aio="io_uring", discard=True, local=True))
 
     def test_virtio_scsi(self):
         """The same with UNMAP of virtio-scsi."""

@@ -63,7 +63,7 @@ class LyingDisk(CprTest):
 
     def test_data_where_all_was_discarded(self):
         """A byte that is not zero, though the guest discarded it last, is found."""
-        disk, discards, part = self.discarded(self.disk(discard=True))
+        disk, discards, part = self.discarded(self.disk(discard=True, local=True))
         discards.check_image(disk.image)
         plants.flip(disk.image, part.start + part.size - 1)
         with self.assertRaisesRegex(
