@@ -322,13 +322,21 @@ class TestBed:
         machine.wait_run_state("running", seconds=20)
         guest.follow(machine)
 
-    def disk(self, **disk: Any) -> Disk:
-        """A fresh disk in the work directory; arguments as in images.made."""
-        return images.made(self.qemu.binary, self._workdir, **disk)
+    def disk(self, *, local: bool = False, **disk: Any) -> Disk:
+        """A fresh disk in the work directory; arguments as in images.made.
 
-    def contents(self, disk: Disk) -> Path:
-        """What the guest sees of the disk, as a plain file; QEMU must have ended."""
-        return images.contents(self.qemu.binary, disk)
+        local: on a local file system, where a raw image can have holes made. A lab's work directory is the
+        host's, by 9p, which makes none.
+        """
+        return images.made(self.qemu.binary, self._scratch if local else self._workdir, **disk)
+
+    def contents(self, disk: Disk, snapshot: str | None = None) -> Path:
+        """What the guest sees of the disk, or what it saw at a snapshot; arguments as in images.contents."""
+        return images.contents(self.qemu.binary, disk, snapshot)
+
+    def snapshots(self, disk: Disk) -> list[str]:
+        """The names of the snapshots inside the disk's image; QEMU must have ended."""
+        return images.snapshots(self.qemu.binary, disk)
 
     def check_image(self, disk: Disk) -> None:
         """The disk's image is consistent (`qemu-img check`); QEMU must have ended. Raises CprError."""

@@ -50,17 +50,18 @@ class Guest:
         limit = stretched(seconds)
         start = time.monotonic()
         deadline = start + limit
-        self._shell.send(command)
+        try:
+            self._shell.send(command)
+        except Interrupted as broken:
+            self._mourn(command, broken)
+            raise
         while True:
             try:
                 result = self._shell.receive(min(2.0, limit))
                 met(seconds, start)
                 return result
             except GuestError as silence:
-                if isinstance(silence, Interrupted):  # the console's other end was closed: by QEMU's end?
-                    self.machine.wait_end(1)
-                if dead := self.dead():
-                    raise GuestDied(f"guest command `{command}`: {dead}") from silence
+                self._mourn(command, silence)
                 if isinstance(silence, Interrupted) or time.monotonic() > deadline:
                     waited = f"{time.monotonic() - start:.0f} s"
                     state = self.machine.run_state()
@@ -68,6 +69,13 @@ class Guest:
                     if seconds >= _HANG and state:
                         autopsy.write(self.machine, self.directory / "hang.log")
                     raise GuestError(f"guest command `{command}`: {why}") from silence
+
+    def _mourn(self, command: str, silence: GuestError) -> None:
+        """Raises GuestDied if that is why there was no reply."""
+        if isinstance(silence, Interrupted):  # the console's other end was closed: by QEMU's end?
+            self.machine.wait_end(1)
+        if dead := self.dead():
+            raise GuestDied(f"guest command `{command}`: {dead}") from silence
 
     def dead(self) -> str | None:
         """Why the guest will never do anything again, or None."""

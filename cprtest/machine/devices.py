@@ -182,6 +182,7 @@ class Disk:
     """A disk. The image is the test's own file.
 
     bus: virtio-blk or virtio-scsi; iothread: it has a thread of its own; aio: threads, native or io_uring.
+    discard: what the guest discards is given back, down to the host's file system; else QEMU ignores it.
     """
 
     image: Path
@@ -190,6 +191,7 @@ class Disk:
     bus: str = "virtio-blk"
     iothread: bool = False
     aio: str = "threads"
+    discard: bool = False
 
     @property
     def id(self) -> str:
@@ -203,8 +205,9 @@ class Disk:
     def backend(self) -> list[str]:
         # native needs O_DIRECT.
         cache = {"direct": self.aio == "native"}
-        file = {"driver": "file", "node-name": f"{self.id}-file", "filename": str(self.image)}
-        node = {"driver": self.format, "node-name": f"{self.id}-node", "file": file["node-name"]}
+        discard = {"discard": "unmap" if self.discard else "ignore"}
+        file = {"driver": "file", "node-name": f"{self.id}-file", "filename": str(self.image), **discard}
+        node = {"driver": self.format, "node-name": f"{self.id}-node", "file": file["node-name"], **discard}
         options = option("-blockdev", {**file, "aio": self.aio, "cache": cache}) + option("-blockdev", node)
         if self.iothread:
             options += option("-object", {"qom-type": "iothread", "id": f"{self.id}-thread"})

@@ -134,7 +134,7 @@ class Qmp:
         greeting = self._greeting
         return greeting is not None and greeting.done() and greeting.exception() is None
 
-    def command(self, name: str, *, seconds: float = 10, **arguments: Any) -> Any:
+    def command(self, name: str, /, *, seconds: float = 10, **arguments: Any) -> Any:
         """Run one command and return its answer. An underscore in an argument's name stands for a dash.
 
         Raises CommandFailed (QEMU's own words in it) or TimeLimit after `seconds` (stretched).

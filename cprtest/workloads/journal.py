@@ -9,12 +9,14 @@ reports and the image.
 import mmap
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cprtest.guest.guest import Guest
 from cprtest.machine.devices import Disk
 from cprtest.workloads.history import Operation, Problem
+from cprtest.workloads.parts import Part, whole
 from cprtest.workloads.weighted import weighted
 from cprtest.workloads.workload import Workload, fail_with
 
@@ -26,16 +28,19 @@ _HEADER = struct.Struct("<5Q")
 
 
 class DiskJournal(Workload):
-    """`writers` journals on the guest's disk. `pause_us`: microseconds of rest after each record."""
+    """`writers` journals on the guest's disk, or `part` of it. `pause_us`: of rest after each record."""
 
     name = "disk"
     program = "disk-journal"
 
-    def __init__(self, guest: Guest, writers: int = 3, pause_us: int = 2000) -> None:
+    def __init__(
+        self, guest: Guest, writers: int = 3, pause_us: int = 2000, part: Part | None = None
+    ) -> None:
         super().__init__(guest, writers)
         self.disk = next(device for device in guest.spec.devices if isinstance(device, Disk))
+        self._part = part or whole(guest, self.disk)
         self._run = secrets.randbits(32)
-        self.start(f"disk-journal {self.disk.guest_name} {writers} {self._run} {pause_us}")
+        self.start(f"disk-journal {self._part.name} {writers} {self._run} {pause_us}")
 
     def judge(self) -> list[Problem]:
         """What the guest itself found when it read records back, and writes that failed."""
@@ -52,13 +57,26 @@ class DiskJournal(Workload):
 
     def offset(self, writer: int, number: int) -> int:
         """Where record `number` of `writer` is on the disk, in bytes."""
-        slots = self.disk.image.stat().st_size // _SLOT // self.reporters
-        return (writer * slots + number % slots) * _SLOT
+        return self._place(writer, number % self._slots)
+
+    @property
+    def _slots(self) -> int:
+        """Of each writer."""
+        return self._part.size // _SLOT // self.reporters
+
+    def _place(self, writer: int, slot: int) -> int:
+        """Where a slot is on the disk, in bytes."""
+        return self._part.start + (writer * self._slots + slot) * _SLOT
 
     def last(self, writer: int) -> int:
         """The number of the last record of `writer` that was acknowledged, -1 for none."""
         numbers = (int(op.result[1]) for op in self.operations("ack") if op.who == f"{self.name}.{writer}")
         return max(numbers, default=-1)
+
+    @property
+    def lasts(self) -> list[int]:
+        """`last` of each writer, by now."""
+        return [self.last(writer) for writer in range(self.reporters)]
 
     def forged(self, writer: int, number: int) -> bytes:
         """The beginning of a record as `writer` would have made it, for a test of this checker."""
@@ -69,25 +87,49 @@ class DiskJournal(Workload):
         """Judge the disk's contents, a raw file, after QEMU has ended. Raises AssertionError."""
         fail_with(self.name, [*self.problems(), *self.judge_image(contents)])
 
-    def judge_image(self, contents: Path) -> list[Problem]:
-        """Everything that is in the image and should not be, or should be and is not."""
-        with contents.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
-            slots = len(image) // _SLOT // self.reporters
+    def check_snapshot(self, contents: Path, before: Sequence[int], after: Sequence[int]) -> None:
+        """Judge the disk as it was at an instant between two at which `lasts` was `before` and `after`.
+
+        Of each writer there are all records up to one between these, or the next, which may have been on its
+        way, and none later. Raises AssertionError.
+        """
+        with _mapped(contents) as image:
+            lasts = [
+                self._newest(image, writer, *span)
+                for writer, span in enumerate(zip(before, after, strict=True))
+            ]
+        fail_with(self.name, self.judge_image(contents, lasts))
+
+    def judge_image(self, contents: Path, lasts: Sequence[int] | None = None) -> list[Problem]:
+        """Everything that is in the image and should not be, or should be and is not.
+
+        lasts: the last record of each writer that should be there, if not all.
+        """
+        with _mapped(contents) as image:
             return [
                 problem
-                for writer in range(self.reporters)
-                for problem in self._judge_writer(writer, slots, image)
+                for writer, last in enumerate(lasts or self.lasts)
+                for problem in self._judge_writer(writer, last, image)
             ]
 
-    def _judge_writer(self, writer: int, slots: int, image: mmap.mmap) -> Iterator[Problem]:
+    def _newest(self, image: mmap.mmap, writer: int, earliest: int, latest: int) -> int:
+        """The last of a writer's records that is in the image, from `earliest` to the one after `latest`."""
+        for number in range(latest + 1, earliest, -1):
+            at = self.offset(writer, number)
+            found = _Record.read(image[at : at + _SLOT])
+            if found.magic and found.number == number:
+                return number
+        return earliest
+
+    def _judge_writer(self, writer: int, last: int, image: mmap.mmap) -> Iterator[Problem]:
+        slots = self._slots
         who = f"{self.name}.{writer}"
         acknowledged = [op for op in self.operations("ack") if op.who == who]
         numbers = {int(op.result[1]): op for op in acknowledged}
-        last = self.last(writer)
         # At the end of a history that was cut off, one record may be on its way.
         ended = any(op.who == who for op in self.operations("end"))
         for slot in range(slots):
-            at = (writer * slots + slot) * _SLOT
+            at = self._place(writer, slot)
             found = _Record.read(image[at : at + _SLOT])
             newest = last - (last - slot) % slots
             if not ended and (last + 1) % slots == slot:
@@ -119,6 +161,12 @@ class DiskJournal(Workload):
         if not found.whole:
             return f"record {newest} of writer {writer} is torn: {found.damage}"
         return ""
+
+
+@contextmanager
+def _mapped(contents: Path) -> Iterator[mmap.mmap]:
+    with contents.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
+        yield image
 
 
 class _Record:

@@ -85,10 +85,14 @@ class Workload(ABC):
         if self._ended:
             return
         self._ended = True
-        # Its children, one for each reporter, are what does the work.
-        self.guest.run(f"killall -TERM {self.program} || true")
+        self.ask_to_end()
         ended = dict.fromkeys(self._names(), 1)
         self._wait("the end", lambda: self._short_of(ended, "end"))
+
+    def ask_to_end(self) -> None:
+        """Have the program finish what it is doing and end."""
+        # Its children, one for each reporter, are what does the work.
+        self.guest.run(f"killall -TERM {self.program} || true")
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong, of all that has been reported so far."""

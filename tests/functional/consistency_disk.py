@@ -5,7 +5,9 @@ from cprtest.faults.target import MainRefused
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.timeline.timeline import tag
+from cprtest.workloads.discards import Discards
 from cprtest.workloads.journal import DiskJournal
+from cprtest.workloads.parts import divide
 
 
 class Journaled(CprTest):
@@ -89,6 +91,44 @@ class DiskConsistency(Journaled):
         journal.wait_progress()
         guest.machine.kill()
         journal.check_image(self.bed.contents(disk))
+
+
+@needs("qemu:cpr-transfer")
+class DiscardedDisk(Journaled):
+    """
+    :avocado: tags=full
+    """
+
+    def test_qcow2(self):
+        """A guest that discards a part of a qcow2 image, again and again, crosses five hand-overs."""
+        self.discards_cross(self.disk(format="qcow2", discard=True), transfers=5)
+
+    def test_raw(self):
+        """The same with holes in a raw file, by io_uring."""
+        self.discards_cross(self.disk(aio="io_uring", discard=True, local=True))
+
+    def test_virtio_scsi(self):
+        """The same with UNMAP of virtio-scsi."""
+        self.discards_cross(self.disk(bus="virtio-scsi", format="qcow2", discard=True))
+
+    def test_rollback(self):
+        """A hand-over that fails while the guest discards, then one that succeeds (C-30)."""
+        self.discards_cross(self.disk(format="qcow2", discard=True), fault=MainRefused())
+
+    def discards_cross(self, disk, transfers: int = 1, fault=None):
+        """Beside the writers, on one disk: all records are there, and what was discarded last is zero."""
+        guest = self.boot(disk=disk)
+        kept, discarded = divide(guest, disk, (60, 1))
+        journal, discards = DiskJournal(guest, part=kept), Discards(guest, discarded)
+        if fault:
+            discards.wait_progress()
+            self.transfer(guest, fault=fault).assert_rolled_back()
+        self.cross(guest, journal, discards, transfers=transfers)
+        guest.machine.quit()
+        self.bed.check_image(disk)
+        contents = self.bed.contents(disk)
+        journal.check_image(contents)
+        discards.check_image(contents)
 
 
 @needs("qemu:cpr-transfer")

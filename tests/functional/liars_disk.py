@@ -4,7 +4,9 @@
 from cprtest.faults import plants
 from cprtest.needs import needs
 from cprtest.test import CprTest
+from cprtest.workloads.discards import Discards
 from cprtest.workloads.journal import DiskJournal
+from cprtest.workloads.parts import divide
 
 
 @needs("qemu:cpr-transfer")
@@ -46,6 +48,35 @@ class LyingDisk(CprTest):
             journal, f"byte {at:#x} of the image: record {future} of writer 0 is from the future"
         )
 
+    def test_snapshot_with_too_much(self):
+        """A record in a snapshot that the guest wrote after it was taken is found."""
+        disk, journal = self.written()
+        newest, *others = journal.lasts
+        journal.check_snapshot(disk.image, [0, *others], [newest - 1, *others])
+        span = [newest - 2, *others]  # and one more may have been on its way
+        at = journal.offset(0, newest)
+        with self.assertRaises(AssertionError) as raised:
+            journal.check_snapshot(disk.image, span, span)
+        wanted = f"byte {at:#x} of the image: record {newest} of writer 0 is from the future"
+        self.assertIn(wanted, str(raised.exception))
+        self.assertNotIn(";", str(raised.exception), "one thing was planted, more was found")
+
+    def test_data_where_all_was_discarded(self):
+        """A byte that is not zero, though the guest discarded it last, is found."""
+        disk, discards, part = self.discarded(self.disk(discard=True, local=True))
+        discards.check_image(disk.image)
+        plants.flip(disk.image, part.start + part.size - 1)
+        with self.assertRaisesRegex(
+            AssertionError, f"byte {part.start + part.size - 1:#x} of the image: not zero"
+        ):
+            discards.check_image(disk.image)
+
+    def test_discards_ignored(self):
+        """A disk that says that it discards, and does not, is found by the guest."""
+        _, discards, _ = self.discarded(self.disk(), "kept")
+        with self.assertRaisesRegex(AssertionError, "reads something else than zeros after a discard"):
+            discards.check()
+
     def test_change_under_the_guest(self):
         """The guest itself notices a record that changed on its disk while the VM was stopped."""
         guest = self.boot(disk=self.disk())
@@ -70,6 +101,16 @@ class LyingDisk(CprTest):
         guest.machine.quit()
         journal.check_image(disk.image)
         return disk, journal
+
+    def discarded(self, disk, wanted="discard"):
+        """A disk on which the guest discarded a part, with the outcome `wanted`; QEMU has ended."""
+        guest = self.boot(disk=disk)
+        (part,) = divide(guest, disk, (1,))
+        discards = Discards(guest, part)
+        discards.wait_for(wanted)
+        discards.stop()
+        guest.machine.quit()
+        return disk, discards, part
 
     def assert_found(self, journal, text: str):
         with self.assertRaises(AssertionError) as raised:

@@ -7,6 +7,7 @@ from cprtest.provision import installed
 from cprtest.test import CprTest, Tap
 from cprtest.workloads.clocks import Clocks
 from cprtest.workloads.journal import DiskJournal
+from cprtest.workloads.kernel_log import KernelLog
 from cprtest.workloads.memory import MemoryPattern
 from cprtest.workloads.tcp import TcpStreams
 
@@ -25,12 +26,12 @@ class Versions(CprTest):
         """A guest with disk, NIC, busy memory and clocks runs on each QEMU in turn."""
         self.busy_guest(*flavours)
         self.cross(self.guest, *self.loads, transfers=len(flavours) - 1)
-        self.guest.machine.quit()
-        self.journal.check_image(self.bed.contents(self.image))
+        self.judge_image()
 
     def stays(self, source: str, target: str, *, said: str):
         """The target cannot take the guest, and says why; the guest goes on where it was."""
         self.busy_guest(source, target)
+        kernel = KernelLog(self.guest)
         for load in self.loads:
             load.wait_progress()
         outcome = self.transfer(self.guest)
@@ -38,8 +39,17 @@ class Versions(CprTest):
         self.assertIn(said, outcome.messages["target"])
         for load in self.loads:
             load.wait_progress()
+        for load in self.loads:
+            load.check_artefacts()
             load.stop()
             load.check()
+        kernel.check()
+        self.judge_image()
+
+    def judge_image(self):
+        """The last QEMU has ended: the image is as the guest left it, whoever else had it open."""
+        self.guest.machine.quit()
+        self.journal.check_image(self.bed.contents(self.image))
 
     def busy_guest(self, *flavours: str):
         self.bed.chain(*(installed.under_test(flavour) for flavour in flavours))
