@@ -65,7 +65,7 @@ class GuestConsistency(Everything):
         """The same while an assigned NVMe drive writes to the guest's memory all the time."""
         guest = self.boot(passthrough=["nvme"])
         reads = DeviceReads(guest, guest.passthrough[0], 2)
-        self.cross(guest, MemoryPattern(guest, pause_us=EVERY_PAUSE_US), reads)
+        self.cross(guest, MemoryPattern(guest, pause_us=EVERY_PAUSE_US, keep_mib=_FEW_MIB), reads)
 
     @needs("hugepages")
     def test_memory_in_huge_pages(self):
