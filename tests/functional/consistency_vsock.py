@@ -6,8 +6,8 @@ import time
 
 from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.faults.target import TargetKilled
-from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.limits import wait_until
+from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
 from cprtest.workloads.history import PAUSE, note
