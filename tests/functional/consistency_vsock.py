@@ -6,7 +6,6 @@ import time
 
 from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.faults.target import TargetKilled
-from cprtest.limits import wait_until
 from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
@@ -90,7 +89,7 @@ class LyingVsock(CprTest):
         streams, middle = self.carried()
         middle.reset()
         # The guest hears of it as it receives, or as it sends: chance decides.
-        wait_until("the guest to tell", lambda: streams.operations("end") or streams.operations("broken"), 20)
+        streams.wait_closed()
         told = r"vsock\.0's operation \d+: the connection broke|vsock\.0 was closed in the guest"
         self.assertRaisesRegex(AssertionError, told, streams.check)
 
