@@ -64,6 +64,38 @@ class VfioBulk(BulkTest):
 
 
 @needs("kvm", "vfio:ivshmem", "module:vfio-bulk", "qemu:vfio-cpr")
+class BulkFaults(BulkTest):
+    """A device that does not do as it is told.
+
+    :avocado: tags=full
+    """
+
+    def test_slow(self):
+        """A device whose changes of state take 0.2 s each is handed over."""
+        guest, state = self.boot_bulk(16)
+        state.host.slow_down(latency_us=200_000)
+        self.transfer(guest).assert_completed()
+        state.check()
+
+    def test_does_not_stop(self):
+        """A device that refuses to stop for the source ends the transfer, and the guest goes on with it."""
+        self.refused("refuse:STOP")
+
+    def test_does_not_stop_p2p(self):
+        """The same of one that refuses to stop its DMA to other devices."""
+        self.refused("refuse:RUNNING_P2P")
+
+    def refused(self, fault: str):
+        guest, state = self.boot_bulk(16)
+        state.host.plant(fault)
+        self.transfer(guest).assert_rolled_back()
+        self.assertEqual(state.host.fault, "none", "the fault did not strike")
+        state.check()
+        self.transfer(guest).assert_completed()
+        state.check()
+
+
+@needs("kvm", "vfio:ivshmem", "module:vfio-bulk", "qemu:vfio-cpr")
 class Reloaded(BulkTest):
     """
     :avocado: tags=full
