@@ -147,9 +147,18 @@ def write(records: Sequence[Record], path: Path) -> None:
         idea.question for name, idea in IDEAS.items() if not any(name in part for part in parts.values())
     ]
     template = environment.get_template("page.md.j2")
+    itself = {lane: sum(map(_pairs_of_itself, part.values())) for lane, part in parts.items()}
     kvm = {record.about.get("kvm", "") for record in records}
     values = {"parts": parts, "records": records, "missing": missing, "loads": list(LOADS), "kvm": kvm}
+    values["itself"] = itself
     path.write_text(template.render(values))
+
+
+def _pairs_of_itself(section: Section) -> int:
+    """How many blocks have the first setting twice, in an experiment that has enough of them to judge."""
+    noise = section.record.experiments[section.number].noise
+    pairs = section.record.pairs(section.number, 0, noise, judge.JUDGED) if noise else ()
+    return len(pairs) if len(pairs) >= statistics.FEWEST else 0
 
 
 def milliseconds(value: float | Interval | None) -> str:
