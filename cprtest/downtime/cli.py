@@ -262,7 +262,8 @@ def _regressions(old: Record, new: Record, path: Path) -> list[str]:
         f"{name}: the first setting: all others got shorter beside it"
         for name in compare.first_is_longer(found)
     ]
-    return [f"TOO SLOW {one}" for one in (*(one for one in found if one.longer), *first)]
+    slow = [f"TOO SLOW {one}" for one in (*(one for one in found if one.longer), *first)]
+    return slow + [f"NOT JUDGED {one}" for one in found if one.lost]
 
 
 if __name__ == "__main__":

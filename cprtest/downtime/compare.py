@@ -22,7 +22,8 @@ class Change:
     """How a setting's ratio to the first setting changed from the old record to the new one.
 
     p: of a permutation test between the blocks of both. floor: the larger noise floor of the two. count:
-    blocks of the record that has fewer.
+    blocks of the record that has fewer, of the setting or of the noise. lost: the old record had enough of
+    them, and the new one has not.
     """
 
     experiment: str
@@ -32,6 +33,7 @@ class Change:
     p: float
     floor: float
     count: int
+    lost: bool
 
     @property
     def real(self) -> bool:
@@ -86,18 +88,27 @@ def changes(old: Record, new: Record) -> list[Change]:
             place = places.get(str(setting))
             if index == 0 or setting.again or place is None:
                 continue
-            was, now = (
-                statistics.log_ratios(record.pairs(at, 0, where, JUDGED))
-                for record, at, where in ((old, before, place), (new, number, index))
-            )
-            if len(was) > 1 and len(now) > 1:
-                before_ratio, now_ratio = (math.exp(plain.median(logs)) for logs in (was, now))
-                p, floor = statistics.apart(was, now), max(_floor(old, before), _floor(new, number))
-                count = min(len(was), len(now))
-                found.append(Change(experiment.name, str(setting), before_ratio, now_ratio, p, floor, count))
+            found.append(_change(_Side(old, before, place), _Side(new, number, index)))
     return found
 
 
-def _floor(record: Record, number: int) -> float:
-    noise = record.experiments[number].noise
-    return statistics.floor(record.pairs(number, 0, noise, JUDGED)) if noise else 0.0
+class _Side:
+    """A setting in one of the records. count: the blocks that can be judged by."""
+
+    def __init__(self, record: Record, number: int, index: int) -> None:
+        self.experiment = record.experiments[number]
+        self.setting = str(self.experiment.settings[index])
+        noise = self.experiment.noise
+        itself = record.pairs(number, 0, noise, JUDGED) if noise else ()
+        self.logs = statistics.log_ratios(record.pairs(number, 0, index, JUDGED))
+        self.count = min(len(self.logs), len(itself))
+        self.floor = statistics.floor(itself)
+
+
+def _change(old: _Side, new: _Side) -> Change:
+    before, now = (math.exp(plain.median(side.logs)) if side.logs else math.nan for side in (old, new))
+    count = min(old.count, new.count)
+    p = statistics.apart(old.logs, new.logs) if count >= statistics.FEWEST else 1.0
+    floor = max(old.floor, new.floor)
+    lost = old.count >= statistics.FEWEST > new.count
+    return Change(new.experiment.name, new.setting, before, now, p, floor, count, lost)

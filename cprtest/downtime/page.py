@@ -39,6 +39,8 @@ class Section:
         """When, with how many samples, and how busy the machine was before each (load average)."""
         samples = [turn.sample for turn in self.record.turns if turn.experiment == self.number]
         loads, failed = [sample.load for sample in samples], sum(bool(sample.error) for sample in samples)
+        if not samples:
+            return f"{self.record.about['when']}: nothing, all of it is missing there"
         wrong = f" ({failed} failed)" if failed else ""
         when, memory = self.record.about["when"], self.record.about["host"]["memory"]
         busy = f"load {min(loads):.1f} to {max(loads):.1f}"

@@ -56,7 +56,7 @@ class Carrier:
                     continue
                 if change:
                     self.struck += (int.from_bytes(packet[:8], "little") for packet in held)
+                    self._changes.pop(to_guest)
                 for packet in change(held) if change else held:
                     sink.sendto(packet, address)
                 held = []
-                self._changes.pop(to_guest, None)

@@ -17,7 +17,8 @@ Change = Callable[[bytes], bytes]
 
 def a_byte_changed(data: bytes) -> bytes:
     """The piece with its tenth byte changed."""
-    return data[:9] + bytes([data[9] ^ 1]) + data[10:]
+    place = min(9, len(data) - 1)
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
 def held(seconds: float) -> Change:

@@ -12,7 +12,7 @@ from cprtest.machine.devices import Nic, Passthrough, Plugged, queues
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
 
-_HANG = 10
+_HANG = 5
 """Seconds. Who gives a guest less to answer does not take it for hung."""
 
 

@@ -16,6 +16,8 @@ from cprtest.provision.qemu_source import BUILT, flavour_of, named, packaged
 
 _VARIANTS = ("-m", "--mux-yaml", "--cit-parameter-file", "--json-variants-load")
 """Options of Avocado's that we give it ourselves."""
+_CHOOSE = ("-t", "--filter-by-tags", "--filter-by-tags-include-empty", "--filter-by-tags-include-empty-key")
+_FILES = ("--json", "--xunit", "--tap")
 
 LANES = ("auto", "here", "lab")
 EXPLORE = ("hours", "seed", "plan")
@@ -25,7 +27,7 @@ _EPILOG = manpage.sections(
     files="""
         DIR/report/index.html   the report, one file that can be mailed
         DIR/results.json        all results (docs/results.md); results.xml is JUnit, results.tap is TAP
-        DIR/here, DIR/lab-N     the evidence of each test
+        DIR/here-N, DIR/lab-N   the evidence of each test
         results/latest          the last run without --results
         """,
     exit_status="""
@@ -146,7 +148,7 @@ def parse(words: list[str]) -> Arguments:
         metavar="N",
         type=_positive,
         help="jobs that share this host's tests (default: one for each CPU, at most 4; one if the host file "
-        "lists devices)",
+        "lists devices, and for soak, explore, sweep and downtime)",
     )
     parser.add_argument(
         "--labs",
@@ -204,6 +206,10 @@ def parse(words: list[str]) -> Arguments:
         )
     if own := [word for word in avocado if word.partition("=")[0] in _VARIANTS]:
         raise UsageError(f"{own[0]}: variants are given as --variants FILE, so that each lane gets its own.")
+    if own := [word for word in avocado if word.partition("=")[0] in _CHOOSE]:
+        raise UsageError(f"{own[0]}: the suite says which tests run; see docs/writing-tests.md for one.")
+    if own := [word for word in avocado if word.partition("=")[0] in _FILES]:
+        raise UsageError(f"{own[0]}: each job would write that file; see docs/results.md for ours.")
     if given.lane != "lab":
         hostfile.check_readable()
     devices.chosen(devices.assignable(ivshmem_mib=[0], disk_fd=0), given.lab_devices)

@@ -130,7 +130,9 @@ def _run_lanes(plan: Plan, root: Path, progress: Progress) -> None:
 def _run_shares(  # noqa: PLR0917
     plan: Plan, lane_name: str, names: list[str], count: int, root: Path, progress: Progress
 ) -> None:
-    """Run the tests in `count` jobs side by side, called LANE-1, LANE-2 and so on; in one just LANE."""
+    """Run the tests in `count` jobs side by side, called LANE-1, LANE-2 and so on; all in one: LANE."""
+    if plan.variants and len(plan.tests) > 1:
+        count = 1  # a job runs each of its tests with each of its variants
     divided = shares.shared(names, count, lane_name)
     if len(divided) == 1 and names == plan.names:
         tags = suites.tags_of(plan.asked.suite)
@@ -142,8 +144,9 @@ def _run_shares(  # noqa: PLR0917
 
 
 def _jobs_here(suite: str) -> int:
-    """How many jobs share this host's tests: one where devices are taken, or pauses compared."""
-    if suite in suites.ALONE or hostfile.current().devices:
+    """How many jobs share this host's tests: one where the host has devices for one only (suites.ALONE)."""
+    host = hostfile.current()
+    if suite in suites.ALONE or host.devices or host.vdpa:
         return 1
     return min(MOST, len(os.sched_getaffinity(0)))
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which of several jobs of a lane runs which tests, so that all end at about the same time."""
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -27,19 +28,23 @@ def known(lane: str) -> dict[str, float]:
 
 
 def remember(lane: str, results: Iterable[Result]) -> None:
-    """Keep how long the tests took that ran to their end, or to where something was missing."""
+    """Keep how long the tests took that ran to their end, or to where something was missing.
+
+    If that cannot be written the next shares are less even, no more.
+    """
     ended = ("PASS", "WARN", "CANCEL")
     took = {result.name: result.duration for result in results if result.status in ended}
-    with tempfile.NamedTemporaryFile("w", dir=paths.cache_dir(), delete=False) as file:
-        json.dump(known(lane) | took, file)
-    Path(file.name).replace(_file(lane))
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=paths.cache_dir()) as making:
+        made = Path(making) / "durations"
+        made.write_text(json.dumps(known(lane) | took))
+        made.replace(_file(lane))
 
 
 def shared(names: Sequence[str], count: int, lane: str) -> list[list[str]]:
     """The tests in `count` shares, the longest given away first; each share in the order of `names`.
 
-    Every second share is in reverse order: neighbours want the same saved states, and two jobs that make
-    one at the same time both do the work.
+    Every second share is in reverse order: neighbours want the same saved states, and of two jobs that want
+    one at the same time one would wait, or in labs both would make it.
     """
     took, usual = known(lane), _USUAL[lane]
     shares: list[list[str]] = [[] for _ in range(count)]

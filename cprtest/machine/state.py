@@ -6,6 +6,7 @@ the mapped-ram format, and restored for every test. Restoring takes about a seco
 takes 2 (bare host, TCG) to 18 (lab). Numbers: docs/performance.md.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -63,7 +64,11 @@ def ensure(shape: str, boot: Callable[[], Machine]) -> Path:
 def prune(store: Path) -> None:
     """Remove from `store` what nobody has used for a week, states and locks; more where space is short."""
     now = time.time()
-    for used, path in sorted((path.stat().st_mtime, path) for path in store.iterdir()):
+    found = []
+    for path in store.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another job's, which is done with it
+            found.append((path.stat().st_mtime, path))
+    for used, path in sorted(found):
         short = path.is_dir() and now - used > 3600 and shutil.disk_usage(store).free < _SPARE
         if now - used < _KEEP_DAYS * 86400 and not short:
             continue

@@ -97,7 +97,10 @@ class _Tick:
 
 
 def _timers(ticks: list[_Tick]) -> Iterator[Problem]:
-    """The timer that fired latest, if it was late. The guest's clock stands still while the guest does."""
+    """The timer that fired latest, if it was late. The guest's clock stands still while QEMU says so.
+
+    Not while QEMU itself is held by a signal: with such a fault a timer may well be late.
+    """
     worst = max(ticks, key=lambda tick: tick.late, default=None)
     if worst and worst.late > stretched(_LATE):
         yield Problem(

@@ -27,7 +27,8 @@ class Operation:
     who: the reporter, NAME.INDEX. number: its operations count from 0. start, end: ns of the guest's
     CLOCK_MONOTONIC. transfer: how many transfers had begun when the report reached the host. seen: ns of the
     host's CLOCK_MONOTONIC at which it was read, so at or after it was done. unseen: ns of the last look
-    before that. paused: ns that all transfers so far have taken on the host, at most.
+    before that. paused: ns that all transfers, and pauses besides, so far have taken on
+    the host, at most.
     """
 
     who: str
@@ -150,6 +151,8 @@ class History:
             self._began = t
         elif text == PAUSE:
             self._pauses.append((t, end))
+            if self._began is None:  # in a transfer all of it counts anyway
+                self._paused += end - t
         elif self._began is not None:
             self._paused += t - self._began
             self._began = None

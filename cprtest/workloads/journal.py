@@ -106,6 +106,9 @@ class DiskJournal(Workload):
         lasts: the last record of each writer that should be there, if not all.
         """
         with _mapped(contents) as image:
+            end = self._place(self.reporters - 1, self._slots - 1) + _SLOT
+            if len(image) < end:
+                return [Problem(f"the image ends at byte {len(image):#x}, and the disk's part at {end:#x}")]
             return [
                 problem
                 for writer, last in enumerate(lasts or self.lasts)

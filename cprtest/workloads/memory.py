@@ -8,13 +8,14 @@ anything.
 
 import contextlib
 import os
+import time
 from array import array
 from collections.abc import Iterator
 
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
 from cprtest.machine.memory import located, memory_file
-from cprtest.workloads.history import Problem
+from cprtest.workloads.history import PAUSE, Problem, note
 from cprtest.workloads.workload import LAST_WORDS, Workload
 
 _PAGE = 4096
@@ -72,6 +73,7 @@ class MemoryPattern(Workload):
         machine = self.guest.machine
         try:
             runs = not machine.gone() and machine.qmp.command("query-status", seconds=LAST_WORDS)["running"]
+            stopped = time.monotonic_ns()
             if runs:
                 machine.qmp.command("stop")
         except CprError:
@@ -80,6 +82,7 @@ class MemoryPattern(Workload):
         if runs:
             with contextlib.suppress(CprError):  # what was found counts, whatever becomes of the guest
                 machine.qmp.command("cont")
+            note(machine.history, PAUSE, (stopped, time.monotonic_ns()))  # other loads stood still meanwhile
         return found
 
     def check_artefacts(self) -> None:

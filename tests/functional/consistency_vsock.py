@@ -43,8 +43,10 @@ class VsockConsistency(CprTest):
         guest.machine.qmp.command("stop")
         goes_on = threading.Timer(3, guest.machine.qmp.command, ["cont"])
         goes_on.start()
-        to_guest(guest)(streams.port).close()  # the kernel's own limit is two seconds
-        goes_on.join()
+        try:
+            to_guest(guest)(streams.port).close()  # the kernel's own limit is two seconds
+        finally:
+            goes_on.join()
         note(guest.machine.history, PAUSE, (stopped, time.monotonic_ns()))
         streams.wait_progress()
         streams.check()

@@ -55,6 +55,20 @@ def test_a_budget_is_no_success_when_the_other_could_not_be_judged(
     assert "NOT JUDGED settings: stock: the target ended." in capsys.readouterr().out
 
 
+def test_what_was_judged_before_and_failed_now_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = _record(tmp_path / "old.json", {"reference": 50, "stock": 60})
+    file = tmp_path / "new.json"
+    _record(file, {"reference": 50, "stock": 60}, seed=2)
+    record = Record.read(file)
+    failed = Sample(error="it ended")
+    turns = [replace(turn, sample=failed) if turn.setting == 1 else turn for turn in record.turns]
+    replace(record, turns=turns).write(file)
+    assert main(["--read", str(file), "--compare", old]) == 1
+    assert "NOT JUDGED settings: stock: too few samples" in capsys.readouterr().out
+
+
 def test_a_budget_judges_builds_and_not_other_modes(tmp_path: Path) -> None:
     (modes,) = plans.planned(["modes"], "quick", Setting(), 12)
     slow = {"cpr-exec@reference": 90.0}

@@ -70,6 +70,8 @@ def test_qemu_without_cpr_transfer_is_too_old(tmp_path: Path, monkeypatch: pytes
     [
         (["moon"], "suites are smoke, full, soak, explore, sweep, downtime, matrix"),
         (["--lane", "moon"], "here"),
+        (["--", "-t", "smoke"], "the suite says which tests run"),
+        (["--", "--xunit=/tmp/x"], "each job would write that file"),
         (["--results", "/etc/passwd"], "is a file"),
         (["--results", "/etc"], "not empty"),
         (["--qemu"], "expected one argument"),
