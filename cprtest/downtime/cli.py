@@ -157,8 +157,13 @@ def _missing(experiments: Sequence[Experiment]) -> dict[str, str]:
 def _about(seed: int, experiments: Sequence[Experiment]) -> dict[str, object]:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     return {
-        **{"when": when, "lane": lane(), "kvm": _kvm(), "seed": seed, "host": about.host()},
-        **{"versions": about.versions(), "builds": _builds(experiments)},
+        "when": when,
+        "lane": lane(),
+        "kvm": _kvm(),
+        "seed": seed,
+        "host": about.host(),
+        "versions": about.versions(),
+        "builds": _builds(experiments),
     }
 
 

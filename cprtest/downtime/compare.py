@@ -98,8 +98,7 @@ class _Side:
     def __init__(self, record: Record, number: int, index: int) -> None:
         self.experiment = record.experiments[number]
         self.setting = str(self.experiment.settings[index])
-        noise = self.experiment.noise
-        itself = record.pairs(number, 0, noise, JUDGED) if noise else ()
+        itself = record.itself(number, JUDGED)
         self.logs = statistics.log_ratios(record.pairs(number, 0, index, JUDGED))
         self.count = min(len(self.logs), len(itself))
         self.floor = statistics.floor(itself)

@@ -113,13 +113,14 @@ def _row(record: Record, number: int, index: int, figure: str) -> Row:
     )
 
 
-def against(record: Record, number: int, index: int, figure: str = JUDGED) -> Comparison | None:
-    """A setting compared with the first one of its experiment; None where there is too little."""
-    pairs = record.pairs(number, 0, index, figure)
-    noise = record.experiments[number].noise
+def against(
+    record: Record, number: int, index: int, figure: str = JUDGED, other: int = 0
+) -> Comparison | None:
+    """A setting compared with another, the first one of its experiment; None where there is too little."""
+    pairs = record.pairs(number, other, index, figure)
     if len(pairs) < 2:
         return None
-    return statistics.compare(pairs, record.pairs(number, 0, noise, figure) if noise else ())
+    return statistics.compare(pairs, record.itself(number, figure))
 
 
 def grown(record: Record, number: int, index: int) -> list[tuple[str, Interval]]:

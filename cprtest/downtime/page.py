@@ -94,11 +94,8 @@ class Section:
         settings = self.record.experiments[self.number].settings
         if parsed(word) not in settings or parsed(other) not in settings:
             return None
-        one, two, noise = (settings.index(parsed(some)) for some in (other, word, str(settings[0])))
-        again = self.record.experiments[self.number].noise
-        pairs = self.record.pairs(self.number, one, two, judge.JUDGED)
-        itself = self.record.pairs(self.number, noise, again, judge.JUDGED) if again else ()
-        return statistics.compare(pairs, itself) if len(pairs) > 1 else None
+        index, first = (settings.index(parsed(some)) for some in (word, other))
+        return judge.against(self.record, self.number, index, other=first)
 
     @property
     def grows(self) -> str:
@@ -149,18 +146,21 @@ def write(records: Sequence[Record], path: Path) -> None:
         idea.question for name, idea in IDEAS.items() if not any(name in part for part in parts.values())
     ]
     template = environment.get_template("page.md.j2")
-    itself = {lane: sum(map(_pairs_of_itself, part.values())) for lane, part in parts.items()}
-    kvm = {record.about.get("kvm", "") for record in records}
-    values = {"parts": parts, "records": records, "missing": missing, "loads": list(LOADS), "kvm": kvm}
-    values["itself"] = itself
-    path.write_text(template.render(values))
+    page = template.render(
+        parts=parts,
+        records=records,
+        missing=missing,
+        loads=list(LOADS),
+        kvm={record.about.get("kvm", "") for record in records},
+        itself={lane: sum(map(_pairs_of_itself, part.values())) for lane, part in parts.items()},
+    )
+    path.write_text(page)
 
 
 def _pairs_of_itself(section: Section) -> int:
     """How many blocks have the first setting twice, in an experiment that has enough of them to judge."""
-    noise = section.record.experiments[section.number].noise
-    pairs = section.record.pairs(section.number, 0, noise, judge.JUDGED) if noise else ()
-    return len(pairs) if len(pairs) >= statistics.FEWEST else 0
+    count = len(section.record.itself(section.number, judge.JUDGED))
+    return count if count >= statistics.FEWEST else 0
 
 
 def milliseconds(value: float | Interval | None) -> str:

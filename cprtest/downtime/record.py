@@ -66,6 +66,11 @@ class Record:
         both = [(block[one], block[other]) for block in blocks]
         return [(value(a, figure), value(b, figure)) for a, b in both if has(a, figure) and has(b, figure)]
 
+    def itself(self, experiment: int, figure: str) -> list[tuple[float, float]]:
+        """`pairs` of the first setting with itself, which tell the noise; none without such a setting."""
+        noise = self.experiments[experiment].noise
+        return self.pairs(experiment, 0, noise, figure) if noise else []
+
     def part_pairs(self, experiment: int, one: int, other: int, name: str) -> list[tuple[float, float]]:
         """As `pairs`, of a phase or a step. A phase that a pause lacks took none of it; a step of acquire is
         part of the pause only where that has acquire."""
