@@ -14,10 +14,20 @@ from cprtest.lab import devices
 from cprtest.machine.features import features
 from cprtest.provision.qemu_source import BUILT, flavour_of, named, packaged
 
-_VARIANTS = ("-m", "--mux-yaml", "--cit-parameter-file", "--json-variants-load")
-"""Options of Avocado's that we give it ourselves."""
-_CHOOSE = ("-t", "--filter-by-tags", "--filter-by-tags-include-empty", "--filter-by-tags-include-empty-key")
-_FILES = ("--json", "--xunit", "--tap")
+_REFUSED = {
+    **dict.fromkeys(
+        ("-m", "--mux-yaml", "--cit-parameter-file", "--json-variants-load"),
+        "variants are given as --variants FILE, so that each lane gets its own",
+    ),
+    **dict.fromkeys(
+        ("-t", "--filter-by-tags", "--filter-by-tags-include-empty", "--filter-by-tags-include-empty-key"),
+        "the suite says which tests run; see docs/writing-tests.md for one",
+    ),
+    **dict.fromkeys(
+        ("--json", "--xunit", "--tap"), "each job would write that file; see docs/results.md for ours"
+    ),
+}
+"""Options of Avocado's that a run gives, or does, itself."""
 
 LANES = ("auto", "here", "lab")
 EXPLORE = ("hours", "seed", "plan")
@@ -204,12 +214,9 @@ def parse(words: list[str]) -> Arguments:
         raise UsageError(
             f"--{next(iter(explore))} is for the suites soak and explore, not for {given.suite}."
         )
-    if own := [word for word in avocado if word.partition("=")[0] in _VARIANTS]:
-        raise UsageError(f"{own[0]}: variants are given as --variants FILE, so that each lane gets its own.")
-    if own := [word for word in avocado if word.partition("=")[0] in _CHOOSE]:
-        raise UsageError(f"{own[0]}: the suite says which tests run; see docs/writing-tests.md for one.")
-    if own := [word for word in avocado if word.partition("=")[0] in _FILES]:
-        raise UsageError(f"{own[0]}: each job would write that file; see docs/results.md for ours.")
+    for word in avocado:
+        if why := _REFUSED.get(word.partition("=")[0]):
+            raise UsageError(f"{word}: {why}.")
     if given.lane != "lab":
         hostfile.check_readable()
     devices.chosen(devices.assignable(ivshmem_mib=[0], disk_fd=0), given.lab_devices)

@@ -23,7 +23,7 @@ from cprtest.host.runs import Run
 from cprtest.job import arguments, lane, listing, shares, suites, variants
 from cprtest.job.plan import Plan
 from cprtest.job.prctl import set_subreaper
-from cprtest.lab.launch import MOST, side_by_side
+from cprtest.lab.launch import cpus, side_by_side
 from cprtest.report import about, merge
 from cprtest.report.evidence import promise_of
 from cprtest.report.model import Lane, Result, Results
@@ -32,8 +32,9 @@ from cprtest.report.write import REPORT, write, write_json
 
 @dataclass
 class Progress:
-    """What a run has come to so far."""
+    """What a run has come to so far. root: where its results are."""
 
+    root: Path
     lanes: list[Lane] = field(default_factory=list)
     results: dict[str, list[Result]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -68,7 +69,7 @@ def _asked(words: list[str]) -> int:
 def _run(plan: Plan, root: Path) -> int:
     asked = plan.asked
     started, clock = datetime.now().astimezone(), time.monotonic()
-    progress = Progress(problems=list(asked.problems))
+    progress = Progress(root, problems=list(asked.problems))
     planned = Results(
         suite=asked.suite,
         command=("scripts/run", *sys.argv[1:]),
@@ -87,7 +88,7 @@ def _run(plan: Plan, root: Path) -> int:
         for sentence in run.cleaned:
             print(sentence)
         with run:
-            _run_lanes(plan, root, progress)
+            _run_lanes(plan, progress)
             progress.problems += run.close()
     except KeyboardInterrupt:
         progress.interrupted = True
@@ -110,12 +111,12 @@ def _run(plan: Plan, root: Path) -> int:
     return results.exit_status()
 
 
-def _run_lanes(plan: Plan, root: Path, progress: Progress) -> None:
+def _run_lanes(plan: Plan, progress: Progress) -> None:
     asked = plan.asked
     if asked.lane != "lab":
         if asked.lane == "auto":
             os.environ[paths.LAB_FOLLOWS] = "1"
-        _run_shares(plan, "here", plan.names, asked.jobs or _jobs_here(asked.suite), root, progress)
+        _run_shares(plan, "here", plan.names, asked.jobs or _jobs_here(asked.suite), progress)
     if asked.lane == "here" or progress.interrupted:
         return
     here = progress.results.get("here")
@@ -124,22 +125,21 @@ def _run_lanes(plan: Plan, root: Path, progress: Progress) -> None:
         labs = min(len(todo), asked.labs or side_by_side())
         where = "the lab" if labs == 1 else f"{labs} labs side by side"
         print(f"\n{len(todo)} of {len(plan.names)} tests run in {where}.", flush=True)
-        _run_shares(plan, "lab", todo, labs, root, progress)
+        _run_shares(plan, "lab", todo, labs, progress)
 
 
-def _run_shares(  # noqa: PLR0917
-    plan: Plan, lane_name: str, names: list[str], count: int, root: Path, progress: Progress
-) -> None:
+def _run_shares(plan: Plan, lane_name: str, names: list[str], count: int, progress: Progress) -> None:
     """Run the tests in `count` jobs side by side, called LANE-1, LANE-2 and so on; all in one: LANE."""
     if plan.variants and len(plan.tests) > 1:
         count = 1  # a job runs each of its tests with each of its variants
     divided = shares.shared(names, count, lane_name)
     if len(divided) == 1 and names == plan.names:
         tags = suites.tags_of(plan.asked.suite)
-        jobs = [plan.job(lane_name, [suites.TESTS], tags, names, root)]  # read faster than name by name
+        # Avocado reads them faster than name by name.
+        jobs = [plan.job(lane_name, [suites.TESTS], tags, names, progress.root)]
     else:
-        jobs = [plan.share(f"{lane_name}-{n}", share, root) for n, share in enumerate(divided, 1)]
-    _run_lane(jobs, divided, root, progress)
+        jobs = [plan.share(f"{lane_name}-{n}", share, progress.root) for n, share in enumerate(divided, 1)]
+    _run_lane(jobs, divided, progress)
     shares.remember(lane_name, progress.results.get(lane_name, []))
 
 
@@ -148,22 +148,22 @@ def _jobs_here(suite: str) -> int:
     host = hostfile.current()
     if suite in suites.ALONE or host.devices or host.vdpa:
         return 1
-    return min(MOST, len(os.sched_getaffinity(0)))
+    return cpus()
 
 
-def _run_lane(jobs: list[lane.Job], expected: list[list[str]], root: Path, progress: Progress) -> None:
+def _run_lane(jobs: list[lane.Job], expected: list[list[str]], progress: Progress) -> None:
     """Run the jobs of a lane; `expected` are the tests of each."""
     clock = time.monotonic()
     for job, ended, names in zip(jobs, lane.run(jobs), expected, strict=True):
         journal = merge.read_journal(job.directory)
-        results = merge.lane_results(ended, journal, names, root)
+        results = merge.lane_results(ended, journal, names, progress.root)
         progress.results.setdefault(job.lane, []).extend(results)
         progress.interrupted = progress.interrupted or ended.interrupted
         progress.problems += [p for p in merge.problems(ended, results) if p not in progress.problems]
         progress.lanes.append(
             Lane(
                 name=job.lane,
-                directory=str((journal.directory if journal else job.directory).relative_to(root)),
+                directory=str((journal.directory if journal else job.directory).relative_to(progress.root)),
                 status=ended.status,
                 interrupted=ended.interrupted,
                 patience=journal.patience if journal else None,

@@ -63,8 +63,8 @@ class Command:
     forward_stdin: bool = False
 
 
-MOST = 4
-"""CPUs of a lab, or labs side by side, that tests make use of."""
+_MOST = 4
+"""CPUs of a lab, or labs or jobs side by side, that tests make use of."""
 
 
 def side_by_side() -> int:
@@ -79,11 +79,12 @@ def side_by_side() -> int:
         return 1  # and that one will say it
     if accel == "kvm":
         return 1
-    return max(1, min(MOST, _host_cpus(), available_mib() // Settings().memory_mib))
+    return max(1, min(cpus(), available_mib() // Settings().memory_mib))
 
 
-def _host_cpus() -> int:
-    return len(os.sched_getaffinity(0))
+def cpus() -> int:
+    """The host's CPUs that tests make use of."""
+    return min(_MOST, len(os.sched_getaffinity(0)))
 
 
 def run(what: Command, settings: Settings) -> int:
@@ -142,7 +143,7 @@ def started(what: Command, settings: Settings) -> Iterator[Session]:
             vmlinux=tree / "boot" / "vmlinux",
             run=directory,
             accel=accel,
-            cpus=settings.cpus or (1 if accel == "tcg" else min(_host_cpus(), MOST)),
+            cpus=settings.cpus or (1 if accel == "tcg" else cpus()),
             memory_mib=settings.memory_mib,
             devices=devices.qemu_options(assignable, cables),
             images=[(serial, image) for serial, image, _ in python],
