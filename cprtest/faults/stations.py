@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from cprtest.faults.fault import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cprtest.faults.relay import Relay, Way
     from cprtest.transfer import Transfer
 
@@ -137,6 +139,22 @@ class Action:
 
     def undo(self, transfer: Transfer) -> None:
         """Take back what would outlive the transfer."""
+
+
+class Meanwhile(Action):
+    """Something that happens while the transfer is held, and breaks nothing. said: what happened."""
+
+    side = "source"
+
+    def __init__(self, name: str, said: str, do: Callable[[Transfer], object]) -> None:
+        self.name = name
+        self.breaks = f"nothing: {said} meanwhile"
+        self._said, self._do = said, do
+
+    def act(self, transfer: Transfer, station: Station) -> str:
+        del station
+        self._do(transfer)
+        return self._said
 
 
 class At(Fault):

@@ -2,26 +2,11 @@
 """Snapshots taken while the guest writes cross a hand-over, each with what was durable then, and no more."""
 
 from cprtest import snapshots
-from cprtest.faults.stations import Acquired, Action, At
+from cprtest.faults.stations import Acquired, At, Meanwhile
 from cprtest.faults.target import MainRefused
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.workloads.journal import DiskJournal
-
-
-class Snapshot(Action):
-    """A snapshot inside the image is taken."""
-
-    name = "snapshot"
-    breaks = "nothing: a snapshot is taken, while the target has the image open already"
-    side = "source"
-
-    def __init__(self, take):
-        self._take = take
-
-    def act(self, transfer, _station):
-        self._take(transfer.source)
-        return "a snapshot was taken"
 
 
 @needs("qemu:cpr-transfer")
@@ -41,7 +26,8 @@ class Snapshots(CprTest):
     def test_target_has_the_image_open(self):
         """A snapshot that is taken when the target has the image open already is there on the target."""
         self.begin(format="qcow2")
-        self.hand_over(fault=At(Acquired(), Snapshot(lambda source: self.take("late", source))))
+        late = Meanwhile("snapshot", "a snapshot was taken", lambda t: self.take("late", t.source))
+        self.hand_over(fault=At(Acquired(), late))
         self.judge()
 
     def test_rollback(self):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Interrupts of an assigned device: none lost in the hand-over, none twice, and none at rest (C-13)."""
 
-from cprtest.faults.stations import Action, At, Streaming
+from cprtest.faults.stations import At, Meanwhile, Streaming
 from cprtest.limits import wait_until
 from cprtest.needs import needs
 from cprtest.test import CprTest
@@ -50,21 +50,6 @@ class Interrupts(Assigned):
         reads.check_at_rest()
 
 
-class Packet(Action):
-    """A packet comes for the guest."""
-
-    name = "packet"
-    breaks = "nothing: a packet comes for the guest, while nobody runs it"
-    side = "source"
-
-    def __init__(self, question):
-        self._question = question
-
-    def act(self, _transfer, _station):
-        self._question.ask()
-        return "a packet was sent to the guest"
-
-
 @needs("qemu:vfio-cpr", "kvm", "vfio:virtio-net", "netns")
 class PacketInThePause(CprTest):
     """
@@ -77,7 +62,8 @@ class PacketInThePause(CprTest):
         nic = exerciser(guest, guest.passthrough[0], lambda: self.network)
         nic.exercise()
         question = nic.question()
-        outcome = self.transfer(guest, fault=At(Streaming(), Packet(question)))
+        packet = Meanwhile("packet", "a packet was sent to the guest", lambda _: question.ask())
+        outcome = self.transfer(guest, fault=At(Streaming(), packet))
         outcome.assert_completed()
         question.assert_answered(f"in the pause {tag('setup', 'resume')}")
         nic.exercise()
