@@ -124,6 +124,10 @@ class CprTest(avocado.Test):  # type: ignore[misc]
             self.transfer(guest).assert_completed()
         for load in loads:
             load.wait_progress()
+        self.finish(kernel, *loads)
+
+    def finish(self, kernel: KernelLog, *loads: Workload) -> None:
+        """End every workload; judge them, and the guest's kernel by its log."""
         for load in loads:
             load.check_artefacts()
             load.stop()

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from cprtest.bed import TestBed
 from cprtest.guest.guest import Guest
 from cprtest.limits import wait_until
-from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.workloads.cpu import CpuBurn
 from cprtest.workloads.history import Problem
-from cprtest.workloads.tcp import TcpStreams
+from cprtest.workloads.tcp import TcpStreams, to_guest
 from cprtest.workloads.workload import Workload
 
 _DISK = "vdb"
@@ -42,9 +41,10 @@ class _Dirtying(Workload):
 def _network(bed: TestBed, guest: Guest) -> Callable[[], None]:
     """A TCP stream each way, without a pause."""
     made: list[socket.socket] = []
+    through = to_guest(bed.network)
 
     def connect(port: int) -> socket.socket:
-        made.append(bed.network.connect(GUEST_ADDRESS.format(0), port))
+        made.append(through(port))
         return made[-1]
 
     def end() -> None:

@@ -100,12 +100,13 @@ class Streams(Workload):
         found = [Problem(f"{op.place}: {_said(op)}") for op in self.operations("bad")]
         found += [Problem(f"{op.place}: {_said(op)}") for op in self.operations("broken") if self._early(op)]
         for end in self.connections:
-            closed = [op for op in self.operations("end") if op.who == str(end)]
+            reports = [op for op in self.operations() if op.who == str(end)]
+            closed = [op for op in reports if op.what == "end"]
             if not end.stopping and any(self._early(op) for op in closed):
                 found.append(Problem(f"{end} was closed in the guest, and nobody had asked for it"))
             found += self._faults(end)
-            found += self._stalls(end)
-            found += self._disagreements(end)
+            found += self._stalls(end, reports)
+            found += self._disagreements(end, reports)
         return found
 
     def _early(self, _end: Operation) -> bool:
@@ -116,19 +117,17 @@ class Streams(Workload):
         """What the host's end of a connection found wrong."""
         return [Problem(f"{end} at the host: {error}") for error in [end.error] if error]
 
-    def _stalls(self, end: Connection) -> list[Problem]:
+    def _stalls(self, end: Connection, reports: list[Operation]) -> list[Problem]:
         """Silences, at either end, for which the guest's pauses are no reason."""
         silences = [(f"{end} at the host", silence) for silence in end.silences]
-        reports = [op for op in self.operations() if op.who == str(end)]
         silences += [(f"{end} in the guest", silence) for silence in stalls.in_guest(reports)]
         pauses = self.history.pauses
         found = (stalls.judge(who, silence, self._pause, pauses, self.stalls) for who, silence in silences)
         return [problem for problem in found if problem]
 
-    def _disagreements(self, end: Connection) -> list[Problem]:
+    def _disagreements(self, end: Connection, reports: list[Operation]) -> list[Problem]:
         """Chunks whose hash differs at the two ends, and streams of which less arrived than was sent."""
         found = []
-        reports = [op for op in self.operations() if op.who == str(end)]
         for op in (op for op in reports if op.what == "chunk"):
             if int(op.result[3]) != total(int(op.result[1]) // CHUNK):
                 found.append(

@@ -7,9 +7,16 @@ Beside the streams a connection lies idle, and is used at the end.
 from dataclasses import replace
 
 from cprtest.guest.guest import Guest
+from cprtest.host.network import Network
+from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.workloads.connection import Connection
 from cprtest.workloads.history import Problem
 from cprtest.workloads.streams import Connect, Streams
+
+
+def to_guest(network: Network) -> Connect:
+    """Connects to the guest's first NIC."""
+    return lambda port: network.connect(GUEST_ADDRESS.format(0), port)
 
 
 class TcpStreams(Streams):

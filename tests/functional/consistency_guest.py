@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Memory, clocks and vCPUs of a guest that never rests go on as if nothing had happened."""
 
-from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
 from cprtest.timeline.timeline import tag
@@ -10,7 +9,7 @@ from cprtest.workloads.cpu import CpuBurn
 from cprtest.workloads.journal import DiskJournal
 from cprtest.workloads.memory import MemoryPattern
 from cprtest.workloads.reads import DeviceReads
-from cprtest.workloads.tcp import TcpStreams
+from cprtest.workloads.tcp import TcpStreams, to_guest
 from cprtest.workloads.vsock import VsockStreams
 
 _CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
@@ -165,10 +164,7 @@ class MoreGuests(Everything):
         self.cross(guest, *loads)
 
     def streams(self, guest, connections: int = 2):
-        def connect(port: int):
-            return self.network.connect(GUEST_ADDRESS.format(0), port)
-
-        return TcpStreams(guest, connect, connections, pause_us=500_000)
+        return TcpStreams(guest, to_guest(self.network), connections, pause_us=500_000)
 
     def test_all_together_on_pc(self):
         """The same on machine type pc with two vCPUs."""

@@ -6,10 +6,10 @@ import re
 from cprtest.faults.middleman import Middleman, a_byte_changed, held
 from cprtest.guest import ssh
 from cprtest.limits import stretched
-from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.provision import installed
 from cprtest.test import CprTest, Tap
+from cprtest.workloads import tcp
 from cprtest.workloads.stalls import longest
 from cprtest.workloads.tcp import TcpStreams
 
@@ -21,7 +21,7 @@ class OtherStreams(TcpStreams):
 
 class Networked(CprTest):
     def connect(self, port: int):
-        return self.network.connect(GUEST_ADDRESS.format(0), port)
+        return tcp.to_guest(self.network)(port)
 
 
 @needs("qemu:cpr-transfer", "tun", "netns")

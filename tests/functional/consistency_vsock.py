@@ -6,9 +6,9 @@ import time
 
 from cprtest.faults.middleman import Middleman, a_byte_changed
 from cprtest.faults.target import TargetKilled
-from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
+from cprtest.workloads import tcp
 from cprtest.workloads.history import PAUSE, note
 from cprtest.workloads.tcp import TcpStreams
 from cprtest.workloads.vsock import VsockStreams, to_guest
@@ -32,8 +32,8 @@ class VsockConsistency(CprTest):
     def test_beside_tcp(self):
         """Connections of both kinds in one guest: those of TCP live on when those of vsock end."""
         guest = self.boot(vsock=True, net=Tap(vhost=False))
-        tcp = TcpStreams(guest, lambda port: self.network.connect(GUEST_ADDRESS.format(0), port))
-        self.cross(guest, tcp, VsockStreams(guest))
+        streams = TcpStreams(guest, tcp.to_guest(self.network))
+        self.cross(guest, streams, VsockStreams(guest))
 
     def test_guest_that_stands_still(self):
         """A guest that stood still for three seconds accepts what was to be connected meanwhile."""

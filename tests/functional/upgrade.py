@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest goes from one version of QEMU to another and back, and notices nothing (docs/upgrade.md)."""
 
-from cprtest.machine.devices import GUEST_ADDRESS
 from cprtest.needs import needs
 from cprtest.provision import installed
 from cprtest.test import CprTest, Tap
@@ -9,7 +8,7 @@ from cprtest.workloads.clocks import Clocks
 from cprtest.workloads.journal import DiskJournal
 from cprtest.workloads.kernel_log import KernelLog
 from cprtest.workloads.memory import MemoryPattern
-from cprtest.workloads.tcp import TcpStreams
+from cprtest.workloads.tcp import TcpStreams, to_guest
 
 MACHINE = "pc-q35-10.0"
 """The machine type of the oldest QEMU here: both sides have to be given the same."""
@@ -39,11 +38,7 @@ class Versions(CprTest):
         self.assertIn(said, outcome.messages["target"])
         for load in self.loads:
             load.wait_progress()
-        for load in self.loads:
-            load.check_artefacts()
-            load.stop()
-            load.check()
-        kernel.check()
+        self.finish(kernel, *self.loads)
         self.judge_image()
 
     def judge_image(self):
@@ -55,7 +50,7 @@ class Versions(CprTest):
         self.bed.chain(*(installed.under_test(flavour) for flavour in flavours))
         self.image = self.disk()
         guest = self.guest = self.boot(disk=self.image, net=Tap(vhost=False), machine=MACHINE)
-        streams = TcpStreams(guest, lambda port: self.network.connect(GUEST_ADDRESS.format(0), port), 2)
+        streams = TcpStreams(guest, to_guest(self.network), 2)
         self.journal = DiskJournal(guest)
         self.loads = (MemoryPattern(guest, pause_us=20_000), Clocks(guest), streams, self.journal)
 
