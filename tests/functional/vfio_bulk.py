@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """VFIO devices that can migrate a lot of state: it stays where it is, and they go on working."""
 
+from cprtest.errors import CprError
 from cprtest.faults.target import MainRefused
 from cprtest.host.bulk import supports
 from cprtest.host.mdev import mtty
@@ -85,6 +86,33 @@ class BulkFaults(BulkTest):
         """The same of one that refuses to stop its DMA to other devices."""
         self.refused("refuse:RUNNING_P2P")
 
+    def test_dies_when_stopped(self):
+        """The same of one that breaks down when it is to stop, and answers to nothing but its reset."""
+        self.refused("break:STOP")
+
+    def test_does_not_start_again(self):
+        """A device that refuses to run when the source takes it back is reset, and the guest goes on with it.
+
+        What only the device had, beyond its 64 MiB of memory, is gone then.
+        """
+        guest, state = self.boot_bulk(96)
+        state.host.plant("refuse:RUNNING")
+        self.transfer(guest, fault=MainRefused()).assert_rolled_back()
+        self.goes_on_without_its_state(guest, state)
+
+    def test_does_not_start_on_the_target(self):
+        """The same on the target, which is too late for a roll-back."""
+        guest, state = self.boot_bulk(96)
+        state.host.plant("refuse:RUNNING")
+        self.transfer(guest).assert_completed()
+        self.goes_on_without_its_state(guest, state)
+
+    def goes_on_without_its_state(self, guest, state):
+        self.assertEqual(state.host.fault, "none", "the fault did not strike")
+        self.assertEqual(state.host.state, "RUNNING")
+        self.assertRaisesRegex(AssertionError, "device state: was", state.check_state)
+        self.transfer(guest).assert_completed()
+
     def refused(self, fault: str):
         guest, state = self.boot_bulk(16)
         state.host.plant(fault)
@@ -104,6 +132,26 @@ class Reloaded(BulkTest):
     def test_saved_and_loaded(self):
         """The stand-in is worth its name: all of its state goes through a file when the guest does."""
         guest, state = self.boot_bulk(96, "on")
+        self.bed.reload(guest)
+        state.check_state()
+
+    def test_slow_data(self):
+        """The same at 16 MiB a second, and not faster."""
+        guest, state = self.boot_bulk(96, "on")
+        state.host.slow_down(rate_mib=16)
+        self.bed.reload(guest)
+        state.check_state()
+        times = {arc.after: arc.t for arc in state.host.arcs()}
+        loaded = (times["STOP"] - times["RESUMING"]) / 1e9
+        self.assertGreaterEqual(loaded, 5.5, "seconds for 96 MiB")
+
+    def test_data_cannot_be_read(self):
+        """State that the device does not give ends the migration; nothing is lost, and the next one works."""
+        guest, state = self.boot_bulk(16, "on", precopy=False)
+        state.host.plant("spoil:STOP_COPY")
+        self.assertRaisesRegex(CprError, "could not migrate", self.bed.reload, guest)
+        guest.machine.wait_run_state("running", seconds=20)
+        state.check()
         self.bed.reload(guest)
         state.check_state()
 
