@@ -102,7 +102,7 @@ class LyingVsock(CprTest):
         middle.keep_quiet()
         self.transfer(streams.guest).assert_completed()
         self.assertRaisesRegex(
-            AssertionError, "silent are vsock.0 at the host", lambda: streams.wait_progress(seconds=2)
+            AssertionError, "silent are vsock.0 at the host", lambda: streams.wait_progress(seconds=0.5)
         )
 
     def carried(self):

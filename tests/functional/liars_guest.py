@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The checkers of clocks, vCPUs and the kernel's log find what was planted, and name it."""
 
+import base64
 import signal
+import struct
 import time
 
 from cprtest.errors import CprError
+from cprtest.faults.plants import PAGE
 from cprtest.limits import stretched, wait_until
 from cprtest.needs import needs
 from cprtest.test import CprTest
@@ -91,6 +94,27 @@ class LyingCpus(CprTest):
         guest.run("kill -STOP $(pidof cpu-burn | tr ' ' '\\n' | sort -n | tail -n 1)")
         with self.assertRaisesRegex(AssertionError, r"silent are cpu\.1:"):
             burn.wait_progress(seconds=3)
+
+    def test_wrong_result(self):
+        """A sum that was changed in the memory of who adds it up is found, with its vCPU, and no other."""
+        guest, burn = self.burning()
+        pid = guest.run("pidof cpu-burn | tr ' ' '\\n' | sort -n | tail -n 1")
+        guest.run(f"kill -STOP {pid}")
+        rounds = max(int(op.result[2]) for op in burn.operations("burn") if op.who == "cpu.1")
+        end = int(guest.run(f"grep stack /proc/{pid}/maps").split()[0].partition("-")[2], 16)
+        start = end - 4 * PAGE
+        read = f"dd if=/proc/{pid}/mem bs={PAGE} skip={start // PAGE} count=4 2>/dev/null | base64"
+        doubles = struct.iter_unpack("<d", base64.b64decode(guest.run(read)))
+        # Copies of what was reported last, too, if there are any: nobody reads them.
+        sums = [start + 8 * n for n, (value,) in enumerate(doubles) if 0 <= 2 * value - rounds < 1e12]
+        self.assertTrue(sums, "no sum is on the stack")
+        for address in sums:
+            guest.run(f"dd if=/dev/zero of=/proc/{pid}/mem bs=8 seek={address // 8} count=1 conv=notrunc")
+        guest.run(f"kill -CONT {pid}")
+        burn.wait_progress()
+        with self.assertRaisesRegex(AssertionError, r"cpu\.1's operation \d+: floating point") as raised:
+            burn.check()
+        self.assertNotIn("cpu.0", str(raised.exception))
 
     def burning(self):
         guest = self.boot(vcpus=2)
