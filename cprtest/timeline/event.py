@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,9 @@ class Event:
 
 def write_events(path: Path, events: Iterable[Event]) -> None:
     """Write events.jsonl, in order of time."""
-    with path.open("w") as file:
-        for event in sorted(events, key=lambda e: e.t):
-            file.write(json.dumps(asdict(event)) + "\n")
+    # Not asdict(), which copies all there is: in an emulated lab that took half a second a transfer.
+    lines = [json.dumps(vars(event)) + "\n" for event in sorted(events, key=lambda e: e.t)]
+    path.write_text("".join(lines))
 
 
 def read_events(path: Path) -> list[Event]:

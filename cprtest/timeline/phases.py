@@ -32,9 +32,10 @@ class Mark:
 
     def matches(self, event: Event) -> bool:
         """Whether `event` is such a mark. A change of the run state is one to the state that `text` names."""
+        if event.name != self.name or event.actor != self.actor:
+            return False
         said = str(event.data.get("text", event.data.get("status", "")))
-        to = said.rpartition("new_state")[2]
-        return event.actor == self.actor and event.name == self.name and self.text in to
+        return self.text in said.rpartition("new_state")[2]
 
 
 @dataclass(frozen=True)
