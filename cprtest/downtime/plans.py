@@ -85,6 +85,11 @@ def _loads(base: Setting) -> list[Setting]:
     return [replace(base, qemu=qemu, load=load) for load in LOADS for qemu in (EARLY, LATE)]
 
 
+def _vhost_loads(base: Setting) -> list[Setting]:
+    # A late stop hands no vhost device over.
+    return [replace(base, qemu=EARLY, vhost=True, load=load) for load in LOADS]
+
+
 def _planted(base: Setting) -> list[Setting]:
     ms = PLANTED_MS[lane()]
     names = ("mutants", f"mutants:stop-slow={ms}", f"mutants:acquire-slow={ms}")
@@ -105,6 +110,7 @@ IDEAS = {
     "planted": Idea("Is a phase that takes a little longer found, and named?", _planted, full=20),
     "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=11, full=12),
     "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=11),
+    "vhost-loads": Idea("Does load make it longer with kernel vhost?", _vhost_loads, full=11, lab=True),
     "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),
     "memory": _growth("memory", "memory (MiB)", MEMORIES),
     "hugepages": _growth("memory", "memory in huge pages (MiB)", MEMORIES, backing="hugepages"),
