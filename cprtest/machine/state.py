@@ -25,6 +25,7 @@ from cprtest.machine.process import Machine
 _FORMAT = 4
 _MEMORY = Path("/dev/shm")
 _CHUNK = 256 * 1024
+_HOLE = bytes(_CHUNK)
 _KEEP_DAYS = 7
 """A state is removed that long after its last use: each is some 80 MB, and a new QEMU needs new ones."""
 _SPARE = 10 << 30
@@ -142,7 +143,7 @@ def _copy(source: Path, target: Path) -> None:
         offset = 0
         while offset < size:
             chunk = os.pread(reading.fileno(), _CHUNK, offset)
-            if chunk.count(0) != len(chunk):
+            if chunk != _HOLE:
                 os.pwrite(writing.fileno(), chunk, offset)
             offset += len(chunk)
         writing.truncate(size)
