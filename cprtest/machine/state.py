@@ -48,7 +48,7 @@ def _only_one(shape: str) -> Iterator[None]:
 
 
 def ensure(shape: str, boot: Callable[[], Machine]) -> Path:
-    """The file with the saved state of `shape`, made with `boot` when there is none; it can be read fast.
+    """The file with the saved state of `shape`, made with `boot` when there is none.
 
     `boot` starts a guest of that shape, waits until it is usable, and returns its machine. It is ended here.
     """
@@ -59,7 +59,7 @@ def ensure(shape: str, boot: Callable[[], Machine]) -> Path:
                 prune(final.parent)
                 _make(final, boot)
     os.utime(final)
-    return _nearby(final / "state")
+    return final / "state"
 
 
 def prune(store: Path) -> None:
@@ -107,33 +107,6 @@ def _publish(making: Path, final: Path) -> None:
         if not (final / "state").exists():
             raise
         shutil.rmtree(making)
-
-
-def _nearby(file: Path) -> Path:
-    """The file itself, or in the lab a copy in memory, made on first use."""
-    if paths.lane() != "lab":
-        return file
-    copy = _MEMORY / f"cpr-state-{file.parent.name}"
-    if not copy.exists():
-        make_room(_MEMORY, file.stat().st_blocks * 512)
-        partial = copy.with_suffix(f".{os.getpid()}")
-        _copy(file, partial)
-        partial.rename(copy)
-    os.utime(copy)
-    return copy
-
-
-def make_room(memory: Path, size: int) -> None:
-    """Remove copies from `memory`, the longest unused first, until half of it is free beside `size` bytes.
-
-    Guests have their own memory there. A matrix has more shapes than a lab has room for.
-    """
-    copies = sorted(memory.glob("cpr-state-?-*"), key=lambda path: path.stat().st_mtime)
-    for copy in copies:
-        room = os.statvfs(memory)
-        if room.f_bavail >= room.f_blocks / 2 + size / room.f_frsize:
-            return
-        copy.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -201,24 +201,6 @@ def test_passt_is_reached_through_its_forwarded_port() -> None:
     assert Tap(index=1).reached(22) == ("10.99.1.2", 22)
 
 
-def test_a_lab_keeps_as_many_saved_states_in_memory_as_half_of_it_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for age, name in enumerate(("newest", "newer", "older", "oldest")):
-        copy = tmp_path / f"cpr-state-4-{name}"
-        copy.write_bytes(bytes(100))
-        os.utime(copy, (0, 1000 - age))
-    (tmp_path / "guest-memory").write_bytes(bytes(100))
-
-    def statvfs(_path: Path) -> SimpleNamespace:
-        used = sum(path.stat().st_size for path in tmp_path.iterdir())
-        return SimpleNamespace(f_frsize=1, f_blocks=800, f_bavail=800 - used)
-
-    monkeypatch.setattr(os, "statvfs", statvfs)
-    state.make_room(tmp_path, 200)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cpr-state-4-newest", "guest-memory"]
-
-
 def test_saved_states_that_nobody_uses_now_go_when_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
