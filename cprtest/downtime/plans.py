@@ -110,7 +110,7 @@ IDEAS = {
     "planted": Idea("Is a phase that takes a little longer found, and named?", _planted, full=20),
     "hidden": Idea("What of the target's work can be kept out of the pause?", _hidden, quick=11, full=12),
     "loads": Idea("Does load make the pause longer, with early and with late stop?", _loads, full=11),
-    "vhost-loads": Idea("Does load make it longer with kernel vhost?", _vhost_loads, full=11, lab=True),
+    "vhost-loads": Idea("Does load lengthen the pause with kernel vhost?", _vhost_loads, full=11, lab=True),
     "nics": _growth("nics", "NICs", (1, 2, 4, 8), quick=8),
     "memory": _growth("memory", "memory (MiB)", MEMORIES),
     "hugepages": _growth("memory", "memory in huge pages (MiB)", MEMORIES, backing="hugepages"),
