@@ -125,7 +125,7 @@ class Tracefs(Observer):
             if pid in self._roles:
                 self._found.append(Event(now, self._roles[pid], "tracefs", "OWNED", data=file.about()))
         # Each switch has the kernel patch itself: a tenth of a second for two of them in an emulated lab.
-        if any(isinstance(device, Nic) for device in source.spec.devices):
+        if any(isinstance(device, Nic) for device in target.spec.devices):  # plugged ones, too
             self._instance.switch_on(_PACKETS)
             self._counting = True
 

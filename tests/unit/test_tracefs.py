@@ -25,6 +25,7 @@ class Kernel:
         self.lines: list[str] = []
         self.clock = 0
         self.lost = 0
+        self.switched: list[str] = []
 
     def line(self, tid: int, event: str, fields: str, comm: str = "qemu-system-x86") -> None:
         self.clock += 1
@@ -44,9 +45,11 @@ class Kernel:
     def missed(self) -> int:
         return self.lost
 
-    def switch_on(self, _filters: Any) -> None: ...
+    def switch_on(self, filters: Any) -> None:
+        self.switched += filters
 
-    def switch_off(self, _events: Any) -> None: ...
+    def switch_off(self, events: Any) -> None:
+        self.switched = [event for event in self.switched if event not in events]
 
     def close(self) -> None: ...
 
@@ -158,6 +161,14 @@ def test_packets_are_counted_and_those_of_the_wrong_side_shown(kernel: Kernel) -
     seen = hand_over(before=lambda: None, during=during)
     packets = [(e["actor"], e["name"], e.get("packets")) for e in seen if e["name"].startswith("TAP")]
     assert packets == [("source", "TAP_WRITE", None), ("source", "TAP_READ", 3), ("target", "TAP_READ", 1)]
+
+
+@pytest.mark.parametrize("devices", [(), (Tap(),)])
+def test_packets_are_recorded_only_where_the_target_has_a_nic(kernel: Kernel, devices: Any) -> None:
+    during: list[bool] = []
+    hand_over(*devices, before=lambda: None, during=lambda: during.append("tap_recvmsg" in kernel.switched))
+    assert during == [bool(devices)]
+    assert "tap_recvmsg" not in kernel.switched and "ioctl_enter" in kernel.switched
 
 
 def test_one_number_two_commands_of_vfio(kernel: Kernel) -> None:
