@@ -8,12 +8,20 @@ import time
 
 from cprtest.errors import CprError
 from cprtest.faults.plants import PAGE
+from cprtest.guest.guest import Guest
 from cprtest.limits import stretched, wait_until
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.workloads.clocks import Clocks
 from cprtest.workloads.cpu import CpuBurn
 from cprtest.workloads.kernel_log import KernelLog
+
+
+def stop_last(guest: Guest, program: str) -> str:
+    """Stop the program's process that was started last, which is the last vCPU's; returns its pid."""
+    pid = guest.run(f"pidof {program} | tr ' ' '\\n' | sort -n | tail -n 1")
+    guest.run(f"kill -STOP {pid}")
+    return pid
 
 
 @needs("qemu:cpr-transfer")
@@ -44,7 +52,7 @@ class LyingClocks(CprTest):
         guest = self.boot(vcpus=2)
         clocks = Clocks(guest)
         clocks.wait_progress()
-        guest.run("kill -STOP $(pidof clock-watch | tr ' ' '\\n' | sort -n | tail -n 1)")
+        stop_last(guest, "clock-watch")
         with self.assertRaisesRegex(AssertionError, r"silent are clock\.1:"):
             clocks.wait_progress(seconds=3)
 
@@ -91,15 +99,14 @@ class LyingCpus(CprTest):
     def test_vcpu_stands_still(self):
         """A vCPU whose work stands still is found, by its number."""
         guest, burn = self.burning()
-        guest.run("kill -STOP $(pidof cpu-burn | tr ' ' '\\n' | sort -n | tail -n 1)")
+        stop_last(guest, "cpu-burn")
         with self.assertRaisesRegex(AssertionError, r"silent are cpu\.1:"):
             burn.wait_progress(seconds=3)
 
     def test_wrong_result(self):
         """A sum that was changed in the memory of who adds it up is found, with its vCPU, and no other."""
         guest, burn = self.burning()
-        pid = guest.run("pidof cpu-burn | tr ' ' '\\n' | sort -n | tail -n 1")
-        guest.run(f"kill -STOP {pid}")
+        pid = stop_last(guest, "cpu-burn")
         rounds = max(int(op.result[2]) for op in burn.operations("burn") if op.who == "cpu.1")
         end = int(guest.run(f"grep stack /proc/{pid}/maps").split()[0].partition("-")[2], 16)
         start = end - 4 * PAGE
