@@ -2,6 +2,7 @@
 """The guest's kernel stays quiet: no lockup, RCU stall, hung task, oops or I/O error. Its log is kept."""
 
 import re
+from collections.abc import Iterable
 
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
@@ -9,10 +10,15 @@ from cprtest.workloads.history import Problem
 from cprtest.workloads.workload import fail_with
 
 # What the kernel says (kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c, block/blk-core.c ...).
+# A line is of the first kind that it matches. Not looked for, as a pause or a slow host makes a sound kernel
+# say it: "hogged CPU for >10000us", "DL replenish lagged too much", "hrtimer: interrupt took".
 _TROUBLE = {
     "soft lockup": re.compile(r"soft lockup|hard LOCKUP"),
     "RCU stall": re.compile(r"rcu: .*(detected stall|self-detected|kthread starved)|rcu_\w+ kthread"),
     "hung task": re.compile(r"blocked for more than \d+ seconds"),
+    "workqueue lockup": re.compile(r"workqueue lockup"),
+    "scheduler": re.compile(r"RT throttling activated|scheduling while atomic"),
+    "softirq": re.compile(r"softirq work is pending|entered softirq"),
     "crash": re.compile(r"BUG: |Oops|general protection|Kernel panic|Call Trace"),
     "warning": re.compile(r"WARNING: "),
     "I/O error": re.compile(r"I/O error|timeout, (aborting|completion polled)|NETDEV WATCHDOG|Tx Unit Hang"),
@@ -21,6 +27,19 @@ _TROUBLE = {
     "clocksource": re.compile(r"clocksource: .*(unstable|skewed)", re.IGNORECASE),
     "clock": re.compile(r"time went backwards", re.IGNORECASE),
 }
+
+
+def trouble(lines: Iterable[str]) -> list[Problem]:
+    """One problem for each kind of trouble that the kernel tells of in `lines`, with the first that does."""
+    told: dict[str, list[str]] = {}
+    for line in lines:
+        kind = next((kind for kind, pattern in _TROUBLE.items() if pattern.search(line)), None)
+        if kind:
+            told.setdefault(kind, []).append(line.strip())
+    return [
+        Problem(f"{kind}: {said[0]!r}" + (f", {len(said)} lines" if said[1:] else ""))
+        for kind, said in told.items()
+    ]
 
 
 class KernelLog:
@@ -34,22 +53,12 @@ class KernelLog:
         self._seen = {log: len(log.read_text(errors="replace").splitlines()) for log in logs}
 
     def problems(self) -> list[Problem]:
-        """One for each kind of trouble, with the first line that tells of it."""
-        return self._told(self._collected())
+        """One for each kind of trouble since this was made."""
+        return trouble(self._collected())
 
     def said(self) -> str | None:
         """The first trouble that the serial consoles show, or None. Asks nothing of the guest."""
-        return next((problem.text for problem in self._told(self._console_lines())), None)
-
-    def _told(self, lines: list[str]) -> list[Problem]:
-        found = []
-        for kind, pattern in _TROUBLE.items():
-            told = [line for line in lines if pattern.search(line)]
-            if told:
-                found.append(
-                    Problem(f"{kind}: {told[0].strip()!r}" + (f", {len(told)} lines" if told[1:] else ""))
-                )
-        return found
+        return next((problem.text for problem in trouble(self._console_lines())), None)
 
     def check(self) -> None:
         """Raises AssertionError in the kernel's words."""
