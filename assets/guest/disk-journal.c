@@ -72,6 +72,7 @@ static void *append(void *argument)
 
         if (pwrite(disk, record, length, base + number % slots * SLOT) != (ssize_t)length || fdatasync(disk)) {
             report(start, now(), "failed %llu %s", (unsigned long long)number, strerror(errno));
+            usleep(10000);      /* a disk that fails does so at once, and each failure is a line */
             continue;
         }
         report(start, now(), "ack %llu", (unsigned long long)number);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The console shell: host side and the guest's own script, joined by a socket pair."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from cprtest.guest import GuestError
 from cprtest.guest.console import ConsoleShell, Interrupted, Result, encode_request, find_reply
 from cprtest.paths import ASSETS
+from cprtest.provision.programs import compiled
 
 needs_busybox = pytest.mark.skipif(not shutil.which("busybox"), reason="busybox is not installed")
 
@@ -24,8 +26,14 @@ class Line:
         script = (ASSETS / "guest" / "console-shell").read_text().replace("/run/shell", str(directory))
         self._inside, outside = socket.socketpair()
         self.host = outside
+        commands = directory / "commands"
+        commands.mkdir()
+        (commands / "console-reply").symlink_to(compiled(ASSETS / "guest" / "console-reply.c"))
         self._process = subprocess.Popen(
-            ["busybox", "sh", "-c", script], stdin=self._inside.fileno(), stdout=self._inside.fileno()
+            ["busybox", "sh", "-c", script],
+            stdin=self._inside.fileno(),
+            stdout=self._inside.fileno(),
+            env={"PATH": f"{commands}:{os.environ['PATH']}"},
         )
 
     def close(self) -> None:
