@@ -40,6 +40,8 @@ class MemoryPattern(Workload):
         self._file = os.open(memory_file(guest.machine.pid), os.O_RDONLY)
         self._hole = _hole(guest)
         self.start(f"memory-pattern {guest.spec.vcpus} {keep_mib} {pause_us}")
+        # To get all that memory takes many times as long beside other loads.
+        self.wait_progress(1)
 
     @property
     def size(self) -> int:

@@ -28,8 +28,10 @@ class Everything(CprTest):
         """more: loads besides, made from the guest."""
         disk = self.disk()
         guest = self.boot(disk=disk, **how)
+        # What is started after it needs memory, too.
+        memory = MemoryPattern(guest, pause_us=EVERY_PAUSE_US, keep_mib=60)
         journal = DiskJournal(guest)
-        loads = [MemoryPattern(guest, pause_us=EVERY_PAUSE_US), Clocks(guest), CpuBurn(guest), journal]
+        loads = [memory, Clocks(guest), CpuBurn(guest), journal]
         loads += [make(guest) for make in more]
         self.cross(guest, *loads, transfers=transfers)
         guest.machine.quit()
@@ -63,8 +65,8 @@ class GuestConsistency(Everything):
     def test_memory_beside_dma(self):
         """The same while an assigned NVMe drive writes to the guest's memory all the time."""
         guest = self.boot(passthrough=["nvme"])
-        reads = DeviceReads(guest, guest.passthrough[0], 2)
-        self.cross(guest, MemoryPattern(guest, pause_us=EVERY_PAUSE_US, keep_mib=_FEW_MIB), reads)
+        memory = MemoryPattern(guest, pause_us=EVERY_PAUSE_US, keep_mib=_FEW_MIB)
+        self.cross(guest, memory, DeviceReads(guest, guest.passthrough[0], 2))
 
     @needs("hugepages")
     def test_memory_in_huge_pages(self):

@@ -50,9 +50,11 @@ class Versions(CprTest):
         self.bed.chain(*(installed.under_test(flavour) for flavour in flavours))
         self.image = self.disk()
         guest = self.guest = self.boot(disk=self.image, net=Tap(vhost=False), machine=MACHINE)
-        streams = TcpStreams(guest, to_guest(self.network), 2)
+        # What is started after it needs memory, too.
+        memory = MemoryPattern(guest, pause_us=20_000, keep_mib=60)
         self.journal = DiskJournal(guest)
-        self.loads = (MemoryPattern(guest, pause_us=20_000), Clocks(guest), streams, self.journal)
+        streams = TcpStreams(guest, to_guest(self.network), 2)
+        self.loads = (memory, Clocks(guest), streams, self.journal)
 
 
 @needs("tun", "netns", "build:stock", "build:reference")
