@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,30 +109,31 @@ class MemoryLimited(Fault):
 
 
 class PathGone(Fault):
-    """A device node, a directory of them or an image is not there when the target starts."""
+    """Device nodes, directories of them or images are not there when the target starts."""
 
     phase = "acquire"
     side = "target"
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._away = path.with_name(f"{path.name}.away-{os.getpid()}")
-        self.name = f"no-{path.name}"
-        self.breaks = f"the path {path}"
+    def __init__(self, *paths: Path) -> None:
+        self._away = {path: path.with_name(f"{path.name}.away-{os.getpid()}") for path in paths}
+        self.name = "no-" + "-".join(path.name for path in paths)
+        self.breaks = f"the path {_listed(paths)}"
 
     def arm(self, transfer: Transfer) -> None:
-        """Move it away."""
-        self._path.rename(self._away)
-        self.struck(f"{self._path} was moved away before the target was started")
+        """Move them away."""
+        for path, away in self._away.items():
+            path.rename(away)
+        self.struck(f"{_listed(self._away)}: moved away before the target was started")
 
     def undo(self, transfer: Transfer) -> None:
-        """Move it back."""
-        if self._away.exists():
-            self._away.rename(self._path)
+        """Move them back."""
+        for path, away in self._away.items():
+            if away.exists():
+                away.rename(path)
 
 
 class PathDenied(Fault):
-    """The target may not open a device node, a directory of them or an image.
+    """The target may not open device nodes, directories of them or images.
 
     It is root without the capability to pass over permissions, so that nothing else is denied to it.
     """
@@ -139,20 +141,25 @@ class PathDenied(Fault):
     phase = "acquire"
     side = "target"
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._mode: int | None = None
-        self.name = f"denied-{path.name}"
-        self.breaks = f"the right to open {path}"
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
+        self._modes: dict[Path, int] = {}
+        self.name = "denied-" + "-".join(path.name for path in paths)
+        self.breaks = f"the right to open {_listed(paths)}"
 
     def arm(self, transfer: Transfer) -> None:
         """Take all permissions away (setpriv(1), capabilities(7))."""
-        self._mode = self._path.stat().st_mode
-        self._path.chmod(0)
+        for path in self._paths:
+            self._modes[path] = path.stat().st_mode
+            path.chmod(0)
         transfer.plan.prefix += [program("setpriv"), "--bounding-set=-dac_override,-dac_read_search"]
-        self.struck(f"the target was started without the right to open {self._path}")
+        self.struck(f"the target was started without the right to open {_listed(self._paths)}")
 
     def undo(self, transfer: Transfer) -> None:
         """Give them back."""
-        if self._mode is not None:
-            self._path.chmod(stat.S_IMODE(self._mode))
+        for path, mode in self._modes.items():
+            path.chmod(stat.S_IMODE(mode))
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(map(str, paths))

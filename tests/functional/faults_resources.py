@@ -47,7 +47,7 @@ class Resources(FaultTest):
     @needs("kvm", "vhost-net", "vhost-vsock", "tun", "netns", "qemu:tap-cpr", "qemu:vfio-cpr", "vfio:ivshmem")
     def test_no_nodes(self):
         """A guest is handed over when the target can open no node of its taps, vhost and VFIO devices."""
-        faults = [kind(path) for path in PRESERVED for kind in (PathGone, PathDenied)]
+        faults = [kind(*PRESERVED) for kind in (PathGone, PathDenied)]
         devices = {"net": Tap(vhost=True), "vsock": True, "passthrough": ["ivshmem"]}
         campaign = self.campaign(load=self.by_devices, **devices)
         self.strike([Case(fault, COMPLETED) for fault in faults], campaign)
