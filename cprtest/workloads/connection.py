@@ -11,6 +11,7 @@ import functools
 import itertools
 import os
 import socket
+import struct
 import threading
 import time
 from array import array
@@ -50,11 +51,28 @@ def chunk(number: int) -> bytes:
     return _content(number % _PERIOD)
 
 
+def _tcp_state(sock: socket.socket) -> str:
+    """What the kernel says of a TCP connection (struct tcp_info, include/uapi/linux/tcp.h); "" of another."""
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 184)
+    except OSError:
+        return ""
+    (timeout,) = struct.unpack_from("I", info, 8)
+    round_trip, variation = struct.unpack_from("II", info, 68)
+    (again,) = struct.unpack_from("I", info, 100)
+    (no_room,) = struct.unpack_from("Q", info, 176)
+    return (
+        f"retransmission timeout {timeout / 1e6:.2f} s, round trip {round_trip / 1e6:.2f} s "
+        f"+- {variation / 1e6:.2f}, {again} segments sent again, {no_room / 1e6:.1f} s without room there"
+    )
+
+
 class Connection:
     """Our end of the connection `name`, NAME.INDEX; two threads drive it.
 
     error: what was found wrong, or empty. broken: the error is the connection's end, not a byte.
     silences: when it waited for bytes for so long that only a pause of the guest would explain it.
+    jams: when no more could be sent for so long, and what the kernel says of the connection after it.
     """
 
     def __init__(self, name: str, sock: socket.socket, pause: float) -> None:
@@ -68,6 +86,7 @@ class Connection:
         self.sent = 0
         self.received = 0
         self.silences: list[Silence] = []
+        self.jams: list[Silence] = []
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
         for thread in self._threads:
             thread.start()
@@ -80,7 +99,11 @@ class Connection:
         try:
             self._sock.sendall(int(self._name.rpartition(".")[2]).to_bytes(GREETING, "little"))
             while not self._stopping.is_set() and not self.error:
+                start = time.monotonic_ns()
                 self._sock.sendall(chunk(number))
+                length = (end := time.monotonic_ns()) - start
+                if length > longest() * 1e9:
+                    self.jams.append(Silence(start, end, length, _tcp_state(self._sock)))
                 self.sent += CHUNK
                 number += 1
                 if self._pause:

@@ -8,6 +8,7 @@ with what was sent. When a connection may end is another matter: see tcp.py and 
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 from cprtest.guest.guest import Guest
 from cprtest.limits import wait_until
@@ -123,7 +124,12 @@ class Streams(Workload):
         silences += [(f"{end} in the guest", silence) for silence in stalls.in_guest(reports)]
         pauses = self.history.pauses
         found = (stalls.judge(who, silence, self._pause, pauses, self.stalls) for who, silence in silences)
-        return [problem for problem in found if problem]
+        told = "".join(
+            f" (no sending for {jam.length / 1e9:.1f} s from {jam.start / 1e9:.3f} s: {jam.place})"
+            for jam in end.jams
+            if jam.place
+        )
+        return [replace(problem, text=problem.text + told) for problem in found if problem]
 
     def _disagreements(self, end: Connection, reports: list[Operation]) -> list[Problem]:
         """Chunks whose hash differs at the two ends, and streams of which less arrived than was sent."""

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Stalls of streams: which silences a pause of the guest explains."""
 
+import re
+import socket
+import time
+
 import pytest
 
-from cprtest.workloads import stalls
+from cprtest.workloads import connection, stalls
 from cprtest.workloads.history import Operation
 from cprtest.workloads.stalls import Silence
 
@@ -74,3 +78,23 @@ def test_silences_in_the_guest_are_between_its_reports() -> None:
 def test_a_clock_of_the_guest_that_jumped_is_no_silence() -> None:
     (found,) = stalls.in_guest([chunk(0, 0, 1, 10, 11), chunk(1, 1, 1000, 11, 12)])
     assert found.length == 2 * S
+
+
+def test_a_sender_that_is_held_up_says_what_its_kernel_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a TCP connection whose other end reads nothing for half a second, and by one that is not TCP's."""
+    monkeypatch.setattr(connection, "longest", lambda: 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+        for mine, other in ((ours, theirs), socket.socketpair()):
+            stream = connection.Connection("tcp.0", mine, 0)
+            time.sleep(0.5)
+            while not stream.jams:
+                other.recv(1 << 20)
+            stream.stop()
+            other.close()
+            stream.join()
+            (jam,) = stream.jams
+            assert jam.length > 0.3 * S
+            told = r"timeout 0\.2\d s, .* \d+ segments sent again, 0\.[3-9] s without room there"
+            assert re.search(told, jam.place) if mine is ours else not jam.place
