@@ -8,6 +8,7 @@ from cprtest.host.mdev import mtty
 from cprtest.machine.devices import Assigned, Mediated
 from cprtest.needs import needs
 from cprtest.test import CprTest
+from cprtest.timeline.timeline import tag
 from cprtest.workloads.bulk import BulkState
 
 
@@ -118,6 +119,7 @@ class BulkFaults(BulkTest):
         state.host.plant(fault)
         outcome = self.transfer(guest)
         self.assertEqual(state.host.fault, "none", "the fault did not strike")
+        self.assertNotEqual(outcome.status, "completed", f"{tag('stop')} it was handed over all the same")
         outcome.assert_rolled_back()
         # QEMU resets a device that does not do as it is told; what it held is gone.
         self.transfer(guest).assert_completed()

@@ -22,11 +22,11 @@ from cprtest.workloads.kernel_log import trouble
         ("clocksource: timekeeping watchdog on CPU0: tsc is UNSTABLE", "clocksource"),
     ],
 )
-def test_each_kind_is_told_once_by_its_own_name(line, kind):
+def test_each_kind_is_told_once_by_its_own_name(line: str, kind: str) -> None:
     told = trouble(["quiet", f"[   12.3] {line}", f"[   13.3] {line}"])
     assert len(told) == 1
     assert told[0].text.startswith(f"{kind}: ") and told[0].text.endswith(", 2 lines")
-    assert line.split()[0] in told[0].text
+    assert line.split(maxsplit=1)[0] in told[0].text
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_each_kind_is_told_once_by_its_own_name(line, kind):
         "virtio_net virtio0 eth0: renamed from eth1",
     ],
 )
-def test_what_a_pause_makes_a_sound_kernel_say_is_no_trouble(line):
+def test_what_a_pause_makes_a_sound_kernel_say_is_no_trouble(line: str) -> None:
     assert not trouble([f"[   12.3] {line}"])
