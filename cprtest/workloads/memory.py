@@ -43,6 +43,11 @@ class MemoryPattern(Workload):
         # To get all that memory takes many times as long beside other loads.
         self.wait_progress(1)
 
+    @classmethod
+    def beside_others(cls, guest: Guest, keep_mib: int = 60) -> "MemoryPattern":
+        """One that rests between sweeps, and leaves memory to loads that are started after it."""
+        return cls(guest, pause_us=20_000, keep_mib=keep_mib)
+
     @property
     def size(self) -> int:
         """Bytes of guest memory that are under watch."""

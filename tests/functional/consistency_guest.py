@@ -17,9 +17,6 @@ _CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource
 _FEW_MIB = 130
 """MiB of the guest's free memory that are left alone, of some 170."""
 
-EVERY_PAUSE_US = 20_000
-"""Sweeps of memory rest so long when other workloads want the vCPU as well."""
-
 
 class Everything(CprTest):
     """What the tests below share."""
@@ -28,8 +25,7 @@ class Everything(CprTest):
         """more: loads besides, made from the guest."""
         disk = self.disk()
         guest = self.boot(disk=disk, **how)
-        # What is started after it needs memory, too.
-        memory = MemoryPattern(guest, pause_us=EVERY_PAUSE_US, keep_mib=60)
+        memory = MemoryPattern.beside_others(guest)
         journal = DiskJournal(guest)
         loads = [memory, Clocks(guest), CpuBurn(guest), journal]
         loads += [make(guest) for make in more]
@@ -65,7 +61,7 @@ class GuestConsistency(Everything):
     def test_memory_beside_dma(self):
         """The same while an assigned NVMe drive writes to the guest's memory all the time."""
         guest = self.boot(passthrough=["nvme"])
-        memory = MemoryPattern(guest, pause_us=EVERY_PAUSE_US, keep_mib=_FEW_MIB)
+        memory = MemoryPattern.beside_others(guest, _FEW_MIB)
         self.cross(guest, memory, DeviceReads(guest, guest.passthrough[0], 2))
 
     @needs("hugepages")
@@ -155,7 +151,7 @@ class MoreGuests(Everything):
         """Memory, clocks and disk with KVM, streams through kernel vhost and over vhost-vsock, together."""
         guest = self.boot(disk=self.disk(), net=Tap(vhost=True), vsock=True)
         # In an emulated lab one slow vCPU has to serve them all: little memory, many rests.
-        memory = MemoryPattern(guest, pause_us=EVERY_PAUSE_US, keep_mib=_FEW_MIB)
+        memory = MemoryPattern.beside_others(guest, _FEW_MIB)
         loads = (
             memory,
             Clocks(guest),

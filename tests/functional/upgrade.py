@@ -50,8 +50,7 @@ class Versions(CprTest):
         self.bed.chain(*(installed.under_test(flavour) for flavour in flavours))
         self.image = self.disk()
         guest = self.guest = self.boot(disk=self.image, net=Tap(vhost=False), machine=MACHINE)
-        # What is started after it needs memory, too.
-        memory = MemoryPattern(guest, pause_us=20_000, keep_mib=60)
+        memory = MemoryPattern.beside_others(guest)
         self.journal = DiskJournal(guest)
         streams = TcpStreams(guest, to_guest(self.network), 2)
         self.loads = (memory, Clocks(guest), streams, self.journal)
