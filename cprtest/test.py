@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """CprTest: what functional tests are written in. A test bed, and the verdict on known defects."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cprtest.bed import TestBed
 from cprtest.beside import Beside
 from cprtest.blame import blame
 from cprtest.defects import Defect, known_defects
+from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.limits import needed, patience
@@ -26,8 +28,12 @@ from cprtest.provision.installed import Qemu
 from cprtest.workloads.kernel_log import KernelLog
 from cprtest.workloads.workload import Workload
 
-# Measured here, where the process that all tests are forked from imports this, and inherited by them.
+# Found out here, where the process that all tests are forked from imports this, and inherited by them:
+# how slow this machine is, and what the files that QEMU and guest image are known by are made of.
 patience()
+with contextlib.suppress(CprError):
+    installed.under_test()
+    installed.guest_image()
 
 NEEDED = "patience"
 """The file in a test's directory that says how much patience (cprtest.limits) it needed."""

@@ -31,7 +31,14 @@ from cprtest.job import descendants
 from cprtest.job.prctl import set_subreaper
 
 _ORPHAN_LIMIT = 20.0
-_PRELOADED = ("cprtest.test",)
+_PRELOADED = (
+    "cprtest.test",
+    # What these are imported by is written so that others do without; nearly every test does not.
+    "cprtest.host.kvm",
+    "cprtest.observe.tracefs",
+    "cprtest.timeline.draw",
+    "ctypes",
+)
 
 
 class Zygote:
