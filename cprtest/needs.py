@@ -6,9 +6,9 @@
 
 A need is a word, or a word and what it is about: kvm, root, lab, tun, userns, netns, vlan, macvtap,
 vhost-net, vhost-vsock, vdpa, seccomp-notify, hugepages or hugepages:MIB, tracer, vfio, iommufd,
-vfio:ROLE (or ADDRESS), module:NAME (a kernel module of ours), memory:MIB, cpus:N, guest:ARCHITECTURE,
-qemu:WORD (feature, device or oldest version), build:FLAVOUR (a QEMU of set-up's, whatever is under test),
-kernel:SUITE (for the guest).
+vfio:ROLE (or ADDRESS), wire:ROLE (such a NIC with its cable), module:NAME (a kernel module of ours),
+memory:MIB, cpus:N, guest:ARCHITECTURE, qemu:WORD (feature, device or oldest version), build:FLAVOUR (a
+QEMU of set-up's, whatever is under test), kernel:SUITE (for the guest).
 Imported by every test process, so nothing heavy is imported until a need asks for it.
 """
 
@@ -247,6 +247,15 @@ def _vfio_role(role: str, qemu: Path | None) -> str | None:
     return _vfio("", qemu)
 
 
+def _wire(role: str, _qemu: Path | None) -> str | None:
+    from cprtest.host.hostfile import allowed_devices  # noqa: PLC0415
+
+    if any(device.wire for device in allowed_devices() if role in (device.role, device.address)):
+        return None
+    how = or_in_lab("Connect it to a NIC of this host, and list that")
+    return f'The host file lists no "{role}" with a wire. {how}'
+
+
 def _module(name: str, _qemu: Path | None) -> str | None:
     from cprtest.provision import installed  # noqa: PLC0415
 
@@ -312,6 +321,7 @@ _CHECKS: dict[str, _Check] = {
 }
 _CHECKS_ABOUT: dict[str, _Check] = {
     "vfio": _vfio_role,
+    "wire": _wire,
     "module": _module,
     "memory": _memory,
     "hugepages": _hugepages,

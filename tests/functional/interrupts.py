@@ -50,7 +50,7 @@ class Interrupts(Assigned):
         reads.check_at_rest()
 
 
-@needs("qemu:vfio-cpr", "kvm", "vfio:virtio-net", "netns")
+@needs("qemu:vfio-cpr", "kvm", "vfio:virtio-net", "wire:virtio-net", "netns")
 class PacketInThePause(CprTest):
     """
     :avocado: tags=full

@@ -83,6 +83,17 @@ def test_role_in_the_host_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "lists nvme" in reason
 
 
+def test_nic_with_a_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "devices.json"
+    nic = {"role": "igb-vf", "address": "0000:02:00.0"}
+    monkeypatch.setenv(hostfile.VARIABLE, str(path))
+    path.write_text(json.dumps({"devices": [nic]}))
+    (reason,) = needs.unmet(["wire:igb-vf"])
+    assert 'lists no "igb-vf" with a wire' in reason
+    path.write_text(json.dumps({"devices": [{**nic, "wire": "eth7"}]}))
+    assert not needs.unmet(["wire:igb-vf"])
+
+
 def test_module_needs_the_kernel_that_it_is_built_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def kernel(release: str) -> Kernel:
         return Kernel(release, Path("/vmlinuz"), Path("/modules"), "6.12.1-1")
