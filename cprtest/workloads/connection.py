@@ -15,6 +15,7 @@ import struct
 import threading
 import time
 from array import array
+from collections.abc import Callable
 
 from cprtest.limits import stretched
 from cprtest.workloads.stalls import Silence, longest
@@ -67,6 +68,12 @@ def _tcp_state(sock: socket.socket) -> str:
     )
 
 
+def _long(start: int, about: Callable[[], str]) -> list[Silence]:
+    """The wait from `start` (time.monotonic_ns) until now, if only a pause of the guest would explain it."""
+    length = (end := time.monotonic_ns()) - start
+    return [Silence(start, end, length, about())] if length > longest() * 1e9 else []
+
+
 class Connection:
     """Our end of the connection `name`, NAME.INDEX; two threads drive it.
 
@@ -101,9 +108,7 @@ class Connection:
             while not self._stopping.is_set() and not self.error:
                 start = time.monotonic_ns()
                 self._sock.sendall(chunk(number))
-                length = (end := time.monotonic_ns()) - start
-                if length > longest() * 1e9:
-                    self.jams.append(Silence(start, end, length, _tcp_state(self._sock)))
+                self.jams += _long(start, lambda: _tcp_state(self._sock))
                 self.sent += CHUNK
                 number += 1
                 if self._pause:
@@ -133,10 +138,8 @@ class Connection:
         """Receive some bytes. Only waiting for them is silence: we may be slow to come back for more."""
         start = time.monotonic_ns()
         got = self._sock.recv_into(room)
-        length = (end := time.monotonic_ns()) - start
-        if got and length > longest() * 1e9:
-            place = f"after byte {self.received} of the stream from the guest"
-            self.silences.append(Silence(start, end, length, place))
+        if got:
+            self.silences += _long(start, lambda: f"after byte {self.received} of the stream from the guest")
         return got
 
     def _right(self, seen: bytearray, number: int) -> bool:

@@ -24,13 +24,13 @@ _PATIENCE = 2
 class Silence:
     """Nothing came for `length` ns, between `start` and `end` (the host's CLOCK_MONOTONIC, ns).
 
-    place: where in the stream that was.
+    about: where in the stream that was, or what the kernel says of the connection after it.
     """
 
     start: int
     end: int
     length: int
-    place: str
+    about: str
 
 
 def longest(pauses: Sequence[tuple[int, int]] = ()) -> float:
@@ -64,7 +64,7 @@ def judge(
     paused = sum(end - start for start, end in met) / 1e9
     when = f"{silence.start / 1e9:.3f} to {silence.end / 1e9:.3f} s of the host's clock"
     return Problem(
-        f"{who}: stalled for {silence.length / 1e9:.1f} s {silence.place}, at {when}, when pauses of "
+        f"{who}: stalled for {silence.length / 1e9:.1f} s {silence.about}, at {when}, when pauses of "
         f"{paused:.3f} s explain {allowed:.1f} s at most",
         phases if met else (),
     )

@@ -125,9 +125,9 @@ class Streams(Workload):
         pauses = self.history.pauses
         found = (stalls.judge(who, silence, self._pause, pauses, self.stalls) for who, silence in silences)
         told = "".join(
-            f" (no sending for {jam.length / 1e9:.1f} s from {jam.start / 1e9:.3f} s: {jam.place})"
+            f" (no sending for {jam.length / 1e9:.1f} s from {jam.start / 1e9:.3f} s: {jam.about})"
             for jam in end.jams
-            if jam.place
+            if jam.about
         )
         return [replace(problem, text=problem.text + told) for problem in found if problem]
 

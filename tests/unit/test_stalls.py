@@ -97,4 +97,4 @@ def test_a_sender_that_is_held_up_says_what_its_kernel_does(monkeypatch: pytest.
             (jam,) = stream.jams
             assert jam.length > 0.3 * S
             told = r"timeout 0\.2\d s, .* \d+ segments sent again, 0\.[3-9] s without room there"
-            assert re.search(told, jam.place) if mine is ours else not jam.place
+            assert re.search(told, jam.about) if mine is ours else not jam.about
