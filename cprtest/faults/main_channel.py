@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from cprtest.transfer import Transfer
 
 
+_FOOTER = 5
+"""Bytes of a section's footer."""
+
+
 class MainFault(Fault):
     """A fault of the main channel that lies in a relay."""
 
@@ -105,6 +109,40 @@ class Changed(MainFault):
         relay.forward.edit = change
 
 
+class BoundaryChanged(MainFault):
+    """A byte between two sections is inverted: the first of section `number`, or of the footer before it.
+
+    It is found in the very stream that it is changed in: sections are not always of the same length, as a
+    device's state has the requests that are under way.
+    """
+
+    def __init__(self, number: int, *, footer: bool = False) -> None:
+        self.name = f"main-changed-{'footer' if footer else 'section'}-{number}"
+        self._number = number
+        self._before = _FOOTER if footer else 0
+
+    def plan(self, relay: Relay) -> None:
+        """Change it on the way."""
+        seen = bytearray()
+        changed = False
+
+        def change(position: int, data: bytes, fds: list[int]) -> tuple[bytes, list[int]]:
+            nonlocal changed
+            seen.extend(data)
+            starts = section_boundaries(bytes(seen))
+            if changed or self._number >= len(starts):
+                return data, fds
+            # Of a footer that comes in two pieces the first one has gone.
+            place = max(starts[self._number] - self._before - position, 0)
+            if place < len(data):
+                changed = True
+                self.struck(f"byte {position + place} of the main channel was changed")
+                data = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+            return data, fds
+
+        relay.forward.edit = change
+
+
 class Stalled(MainFault):
     """The main channel stands still after `count` bytes; the user cancels."""
 
@@ -173,5 +211,6 @@ def section_boundaries(stream: bytes) -> list[int]:
     From the stream's own footers: 0x7e and the section's number, after which another section begins
     (migration/savevm.c, migration/migration.h of QEMU).
     """
-    starts = [found.end() for found in re.finditer(rb"\x7e\x00\x00\x00[\x00-\x7f](?=[\x00-\x08])", stream)]
+    footer = rb"\x7e\x00\x00\x00[\x00-\x7f](?=[\x00-\x08]|\Z)"
+    starts = [found.end() for found in re.finditer(footer, stream)]
     return [0, 4, 8, *(start for start in starts if start > 8)]

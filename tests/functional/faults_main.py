@@ -53,11 +53,11 @@ class MainChannel(FaultTest):
     def test_stream_changed(self):
         """What tells sections apart is changed on the way: the target refuses the stream."""
         campaign, starts = self.sections()
-        named = {"magic": 0, "version": 4, "first-section": 8}
-        named |= {f"section-{n}": starts[n] for n in range(10, len(starts), 8)}
-        footers = {f"footer-{n}": starts[n] - 5 for n in range(12, len(starts), 8)}
-        cases = [Case(main.Changed(at, name=name)) for name, at in {**named, **footers}.items()]
-        self.strike(cases, campaign)
+        header = {"magic": 0, "version": 4, "first-section": 8}
+        faults = [main.Changed(at, name=name) for name, at in header.items()]
+        faults += [main.BoundaryChanged(n) for n in range(10, len(starts), 8)]
+        faults += [main.BoundaryChanged(n, footer=True) for n in range(12, len(starts), 8)]
+        self.strike([Case(fault) for fault in faults], campaign)
 
     def test_stalled(self):
         """The main channel stands still: `migrate_cancel` brings the guest back."""
