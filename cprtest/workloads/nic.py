@@ -27,11 +27,10 @@ class Nic:
         self._address = GUEST_ADDRESS.format(number)
         network.adopt(wire, address=f"{HOST_ADDRESS.format(number)}/24")
         # One command: a guest by TCG in an emulated lab takes the better part of half a minute for each.
-        named = (
-            f"for nic in {device.guest_path}/net/* {device.guest_path}/virtio*/net/*; do name=${{nic##*/}}"
-        )
+        found = f"for nic in {device.guest_path}/net/* {device.guest_path}/virtio*/net/*; do"
+        named = 'test -e "$nic" || continue; name=${nic##*/}'  # quoted: it may have come since
         started = f"ip address add {self._address}/24 dev $name && ip link set $name up && echo $name"
-        command = f"{named}; [ -e $nic ] && {started}; done; true"
+        command = f"({found} {named}; {started} || exit 1; done)"
         what = f"the guest's driver to make a NIC of {device.id}"
         self.name = wait_until(what, lambda: guest.run(command).strip(), 10)
 
