@@ -128,9 +128,11 @@ class BoundaryChanged(MainFault):
 
         def change(position: int, data: bytes, fds: list[int]) -> tuple[bytes, list[int]]:
             nonlocal changed
+            if changed:
+                return data, fds
             seen.extend(data)
             starts = section_boundaries(bytes(seen))
-            if changed or self._number >= len(starts):
+            if self._number >= len(starts):
                 return data, fds
             # Of a footer that comes in two pieces the first one has gone.
             place = max(starts[self._number] - self._before - position, 0)
