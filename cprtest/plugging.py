@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from cprtest.host import vfio
-from cprtest.machine.devices import Assigned, Passthrough
+from cprtest.machine.plugged import Assigned, Passthrough
 from cprtest.machine.ports import RootPorts
 
 

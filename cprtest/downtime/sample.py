@@ -23,8 +23,9 @@ from cprtest.host.pci import VFIO_BULK
 from cprtest.host.runs import Run
 from cprtest.lab.devices import further_ivshmem
 from cprtest.limits import wait_until
-from cprtest.machine.devices import Assigned, Tap
+from cprtest.machine.devices import Tap
 from cprtest.machine.memory import memory_file
+from cprtest.machine.plugged import Assigned
 from cprtest.machine.process import Machine
 from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome

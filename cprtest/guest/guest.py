@@ -8,7 +8,8 @@ from cprtest.guest import GuestError
 from cprtest.guest.console import ConsoleShell, Interrupted, Result
 from cprtest.limits import met, stretched, wait_until
 from cprtest.machine import autopsy
-from cprtest.machine.devices import Nic, Passthrough, Plugged, queues
+from cprtest.machine.devices import Nic, queues
+from cprtest.machine.plugged import Passthrough, Plugged
 from cprtest.machine.process import DEAD_ENDS, Machine
 from cprtest.machine.spec import GuestSpec
 

@@ -9,7 +9,6 @@ what a killed test could not (runs.py). Source: Documentation/ABI/testing/sysfs-
 import contextlib
 import fcntl
 from collections.abc import Collection, Iterator
-from itertools import takewhile
 from pathlib import Path
 
 from cprtest.errors import CprError
@@ -56,16 +55,6 @@ def largest_bar(names: Collection[str]) -> int:
     """Bytes of the largest BAR of all devices with one of these roles or addresses; 0 for none."""
     listed = (d.address for d in allowed_devices() if d.role in names or d.address in names)
     return max((PciDevice(address).largest_bar for address in listed), default=0)
-
-
-def msix_counts(address: str) -> list[int]:
-    """What each MSI-X vector that the user of a bound device has set up has raised on this host.
-
-    The vectors' names are from drivers/vfio/pci/vfio_pci_intrs.c.
-    """
-    table = Path("/proc/interrupts").read_text().splitlines()
-    lines = (line.split()[1:] for line in table if "vfio-msix[" in line and f"({address})" in line)
-    return [sum(int(word) for word in takewhile(str.isdigit, line)) for line in lines]
 
 
 def bind(device: PciDevice, run: Run, driver: str = VFIO_PCI) -> str | None:

@@ -8,16 +8,9 @@ from typing import Any, Self
 from cprtest.errors import CprError
 from cprtest.host import hostfile
 from cprtest.host.network import Network
-from cprtest.machine.devices import (
-    GUEST_ADDRESS,
-    HOST_ADDRESS,
-    MAC,
-    Nic,
-    PluggedVirtio,
-    Tap,
-    option,
-    root_port,
-)
+from cprtest.machine.devices import GUEST_ADDRESS, HOST_ADDRESS, MAC, Nic, Tap, option
+from cprtest.machine.plugged import PluggedVirtio
+from cprtest.machine.ports import root_port
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The guest's PCIe root ports: for devices that are plugged into a running guest (devices.Plugged)."""
+"""The guest's PCIe root ports: for devices that are plugged into a running guest (plugged.py)."""
 
 from dataclasses import dataclass
 from typing import Any, Self
-
-from cprtest.machine.devices import root_port
 
 _COUNT = 6
 # Six windows together have to fit below 4 GiB: with a little more, SeaBIOS puts them at the end of a 40-bit
@@ -43,3 +41,8 @@ class RootPorts:
             }
             for slot in range(self.count)
         ]
+
+
+def root_port(slot: int) -> str:
+    """QEMU's id of the guest's PCIe root port number `slot`, also the name of its bus."""
+    return f"port{slot}"

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cprtest.machine.devices import Passthrough, Vsock, queues
+from cprtest.machine.devices import queues
+from cprtest.machine.plugged import Passthrough, Vsock
 
 if TYPE_CHECKING:
     from cprtest.machine.devices import Device

@@ -7,7 +7,7 @@ Sources: PCI Local Bus specification 3.0, chapter 6 (header, capabilities, MSI-X
 from collections.abc import Iterator
 
 from cprtest.guest.guest import Guest
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 
 PCI_EXPRESS = 0x10
 MSIX = 0x11

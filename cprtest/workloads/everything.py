@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
-from cprtest.machine.devices import Nic, Vsock
+from cprtest.machine.devices import Nic
+from cprtest.machine.plugged import Vsock
 from cprtest.machine.vhost import assert_in_use
 from cprtest.workloads import echo
 from cprtest.workloads.data import SmallData

@@ -2,11 +2,12 @@
 """Interrupts of a PCI device as the guest counts them, and the means to take them away."""
 
 import re
-from itertools import takewhile
 
+from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
+from cprtest.host.interrupts import raised
 from cprtest.limits import wait_until
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 from cprtest.workloads.config_space import MSIX, ConfigSpace
 
 _MASK_ALL = 0x40  # in the upper byte of MSI-X's message control, PCI specification 7.7.2
@@ -26,7 +27,7 @@ def by_vector(guest: Guest, device: Passthrough) -> dict[str, int]:
     The device's MSI and MSI-X vectors are the names in msi_irqs/ (kernel: Documentation/ABI/testing/
     sysfs-bus-pci), else its INTx line is in irq.
     """
-    return {line.split()[-1]: _sum(line) for line in _lines(guest, device)}
+    return {line.split()[-1]: raised(line) for line in _lines(guest, device)}
 
 
 def _lines(guest: Guest, device: Passthrough) -> list[str]:
@@ -40,16 +41,11 @@ def _lines(guest: Guest, device: Passthrough) -> list[str]:
     return [line for line in table if line.partition(":")[0].strip() in numbers]
 
 
-def _sum(line: str) -> int:
-    """Of all vCPUs: the numbers before the name of the interrupt controller."""
-    words = line.partition(":")[2].split()
-    return sum(int(word) for word in takewhile(str.isdigit, words))
-
-
 def without_msi(guest: Guest, device: Passthrough) -> None:
     """Let the guest's driver begin anew, without MSI and MSI-X: the device has its INTx line only.
 
     The switch is that of the port it is plugged into (Documentation/ABI/testing/sysfs-bus-pci, msi_bus).
+    Raises CprError when the driver has MSI all the same.
     """
     name = device.guest_path.rpartition("/")[2]
     bound = f"test -e {device.guest_path}/driver"
@@ -59,6 +55,8 @@ def without_msi(guest: Guest, device: Passthrough) -> None:
         f"echo 0 >$(readlink -f {device.guest_path}/..)/msi_bus && echo {name} >$driver/bind",
         seconds=20,
     )
+    if guest.succeeds(f'test -n "$(ls {device.guest_path}/msi_irqs 2>/dev/null)"'):
+        raise CprError(f"{device.id} has MSI in the guest, though its port was told to have none.")
 
 
 def mask(guest: Guest, device: Passthrough) -> None:

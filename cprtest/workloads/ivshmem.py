@@ -7,7 +7,7 @@ Sources of registers: docs/specs/ivshmem-spec.rst of QEMU.
 import random
 
 from cprtest.guest.guest import Guest
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 
 # Words spread over the BAR, its first and last included: a BAR that is mapped in part is found.
 _WORDS = 24

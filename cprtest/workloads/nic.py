@@ -6,7 +6,8 @@ import socket
 from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.limits import TimeLimit, stretched, wait_until
-from cprtest.machine.devices import GUEST_ADDRESS, HOST_ADDRESS, Passthrough
+from cprtest.machine.devices import GUEST_ADDRESS, HOST_ADDRESS
+from cprtest.machine.plugged import Passthrough
 from cprtest.workloads import interrupts
 
 # Above the numbers of the guest's virtio NICs.

@@ -2,7 +2,7 @@
 """An NVMe passthrough device: data written by DMA is read back by DMA, completions interrupt."""
 
 from cprtest.guest.guest import Guest
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 from cprtest.workloads import interrupts
 from cprtest.workloads.reads import block_device
 

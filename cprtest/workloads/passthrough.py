@@ -7,7 +7,7 @@ from typing import Protocol
 from cprtest.guest.guest import Guest
 from cprtest.host import hostfile
 from cprtest.host.network import Network
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 from cprtest.workloads.ivshmem import Ivshmem
 from cprtest.workloads.nic import Nic
 from cprtest.workloads.nvme import Nvme

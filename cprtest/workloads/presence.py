@@ -2,7 +2,7 @@
 """A passthrough device that the guest has no use for: it is there, the same, and answers."""
 
 from cprtest.guest.guest import Guest
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 
 # What a device is and where its windows are: identity, command, class, base addresses (PCI, type 0 header).
 # Interrupt line, status and latency may change while it works.

@@ -6,7 +6,7 @@ With one reader each read is one interrupt, so one that was lost or came twice i
 
 from cprtest.guest.guest import Guest
 from cprtest.limits import wait_until
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 from cprtest.workloads import interrupts
 from cprtest.workloads.history import Problem
 from cprtest.workloads.workload import Workload

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cprtest.errors import CprError
 from cprtest.guest.guest import Guest
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 from cprtest.workloads.config_space import MSIX, PCI_EXPRESS, VENDOR, ConfigSpace
 from cprtest.workloads.unchanged import assert_unchanged
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cprtest.errors import Damage
 from cprtest.guest.guest import Guest
-from cprtest.machine.devices import Passthrough
+from cprtest.machine.plugged import Passthrough
 from cprtest.workloads import interrupts
 from cprtest.workloads.nic import Nic
 

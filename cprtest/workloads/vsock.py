@@ -13,7 +13,7 @@ import struct
 
 from cprtest.guest.guest import Guest
 from cprtest.limits import stretched
-from cprtest.machine.devices import Vsock
+from cprtest.machine.plugged import Vsock
 from cprtest.timeline.timeline import tag
 from cprtest.workloads.connection import Connection
 from cprtest.workloads.history import Operation, Problem

@@ -5,7 +5,7 @@ from cprtest.errors import CprError
 from cprtest.faults.target import MainRefused
 from cprtest.host.bulk import supports
 from cprtest.host.mdev import mtty
-from cprtest.machine.devices import Assigned, Mediated
+from cprtest.machine.plugged import Assigned, Mediated
 from cprtest.needs import needs
 from cprtest.test import CprTest
 from cprtest.timeline.timeline import tag

@@ -9,7 +9,8 @@ import pytest
 
 from cprtest.errors import CprError
 from cprtest.host import tracing
-from cprtest.machine.devices import Assigned, Passthrough, Tap
+from cprtest.machine.devices import Tap
+from cprtest.machine.plugged import Assigned, Passthrough
 from cprtest.observe import open_files
 from cprtest.observe.ioctls import COMMANDS
 from cprtest.observe.tracefs import Tracefs
