@@ -27,19 +27,11 @@ from cprtest.host.runs import Run
 from cprtest.limits import emulated
 from cprtest.listening_transfer import ListeningTransfer
 from cprtest.live_transfer import LiveTransfer, RebootTransfer
-from cprtest.machine import state
-from cprtest.machine.devices import (
-    Assigned,
-    Device,
-    Disk,
-    Iommufd,
-    Nic,
-    ToolsDisk,
-    Vga,
-    Vsock,
-)
+from cprtest.machine import boards, state
+from cprtest.machine.devices import Device, Disk, Nic, ToolsDisk, Vga
 from cprtest.machine.execed import Execed
-from cprtest.machine.features import features
+from cprtest.machine.features import Features, features
+from cprtest.machine.plugged import Assigned, Iommufd, Vsock
 from cprtest.machine.process import Machine
 from cprtest.machine.spec import GuestSpec, Image
 from cprtest.observe.observer import Observer
@@ -86,18 +78,30 @@ class TestBed:
         self._directory = directory
         self._workdir = workdir
         self._cleanups = contextlib.ExitStack()
-        self._run = self._cleanups.enter_context(Run.start())
+        self._run = Run.start()
         self._assigned = self._cleanups.enter_context(contextlib.ExitStack())
         self._scratch = self._run.scratch()
         self._network: Network | None = None
 
     def close(self) -> None:
-        """End every QEMU, then networks, devices and directories. Safe to call twice."""
-        for machine in self.machines:
-            machine.kill()
+        """End every QEMU, then networks, devices and directories, whatever of it fails. Safe to call twice.
+
+        Raises CprError when something was left that should have ended by itself: it is gone then.
+        """
+        with contextlib.ExitStack() as ending:  # from the last line to the first
+            ending.callback(self._end_run)
+            ending.callback(self._cleanups.close)
+            ending.callback(self._keep_history)
+            for machine in self.machines:
+                ending.callback(machine.kill)
+
+    def _keep_history(self) -> None:
         if (self._scratch / _HISTORY).exists():
             shutil.copy(self._scratch / _HISTORY, self._directory / _HISTORY)
-        self._cleanups.close()
+
+    def _end_run(self) -> None:
+        if left := self._run.close():
+            raise CprError(f"The test left something behind. {' '.join(left)}")
 
     def end_guests(self) -> None:
         """End every QEMU and give back their passthrough devices: the next guest may want the same."""
@@ -121,7 +125,12 @@ class TestBed:
     @property
     def preserves_taps(self) -> bool:
         """Whether a tap's descriptors travel: every QEMU that is going to have the guest can do it."""
-        return all(features(qemu.binary).has("tap-cpr") for qemu in (self.qemu, *self._targets))
+        return all(qemu.has("tap-cpr") for qemu in self.abilities)
+
+    @property
+    def abilities(self) -> list[Features]:
+        """Of every QEMU that is going to have the guest."""
+        return [features(qemu.binary) for qemu in (self.qemu, *self._targets)]
 
     def chain(self, qemu: Qemu, *targets: Qemu) -> None:
         """Boot guests on `qemu` and hand them over to each of `targets` in turn; before `boot`."""
@@ -173,8 +182,9 @@ class TestBed:
         tools: fio and tcpdump are commands in the guest, from a disk of their own.
         passthrough: host devices (cprtest.host.vfio), each plugged into the running guest; a role or address
         means Assigned(that); iommufd: by that, instead of a VFIO container.
-        memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine: as in GuestSpec;
-        memory as well, or shm for a file in /dev/shm. kernel: the Debian suite whose kernel the guest runs.
+        memory_mib: MiB. accel: kvm or tcg; the best that works here by default. machine, memory: as in
+        GuestSpec, but the newest version that every QEMU of the test knows, and shm for a file in /dev/shm.
+        kernel: the Debian suite whose kernel the guest runs.
         sandbox: QEMU is confined as libvirt confines it (GuestSpec).
         """
         nics = [net] if isinstance(net, Nic) else net or []
@@ -187,6 +197,7 @@ class TestBed:
             *([Iommufd()] if iommufd else []),
         )
         accel = accel or self._best_accel()
+        machine = boards.shared(machine, self.abilities)
         if memory == "shm":
             memory = str(self._run.scratch(Path("/dev/shm")) / "memory")
         assigned = [Assigned(word) if isinstance(word, str) else word for word in passthrough]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One cpr-transfer: source, target, channels, and how it ended."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -138,10 +139,11 @@ class Transfer:
         try:
             outcome = self._run(fault)
         finally:
-            fault.undo(self)
-            fault.close()
-            for relay in self._relays:
-                relay.close()
+            with contextlib.ExitStack() as ending:  # from the last line to the first
+                for relay in self._relays:
+                    ending.callback(relay.close)
+                ending.callback(fault.close)
+                ending.callback(fault.undo, self)
         if fault.name:
             fault.confirm(outcome)
             if fault.struck_at is not None:

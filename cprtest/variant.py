@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cprtest.errors import UsageError
+from cprtest.machine.boards import BOARDS
 from cprtest.machine.devices import Disk, Nic, Tap
 from cprtest.machine.nics import Macvtap, Passt, Vdpa
-from cprtest.machine.spec import BOARDS
 
 _TAP = ("tun", "netns")
 _NICS: dict[str, tuple[tuple[Nic, ...], tuple[str, ...]]] = {

@@ -49,8 +49,10 @@ class StartedTwice(Action):
         """End it. Raises AssertionError if it did more than wait."""
         second = getattr(self, "_second", None)
         if second is not None:
-            state = second.run_state()
-            second.kill()
+            try:
+                state = second.run_state()
+            finally:
+                second.kill()
             del self._second
             if state != "":
                 raise AssertionError(f"a second target that nobody called is {state or 'gone'}")

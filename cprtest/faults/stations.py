@@ -183,6 +183,8 @@ class At(Fault):
 
     def undo(self, transfer: Transfer) -> None:
         """Let everything go."""
-        self._action.undo(transfer)
-        if hasattr(self._station, "relay"):
-            self._station.release()
+        try:
+            self._action.undo(transfer)
+        finally:
+            if hasattr(self._station, "relay"):
+                self._station.release()

@@ -11,7 +11,7 @@ import os
 import select
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from cprtest.limits import stretched
 OLDEST = (10, 0)
 """The first release with cpr-transfer (docs/devel/migration/CPR.rst)."""
 
-_FORMAT = 5
+_FORMAT = 6
 ARCHITECTURES = ("x86_64", "aarch64")
-"""Those that the tests have command lines for (cprtest.machine.spec.BOARDS)."""
+"""Those that the tests have command lines for (cprtest.machine.boards.BOARDS)."""
 
 _GREETING_LIMIT = 10.0
 _ANSWER_LIMIT = 10.0
@@ -34,6 +34,7 @@ _QUESTIONS: dict[str, dict[str, Any]] = {
     "query-version": {},
     "query-target": {},
     "query-kvm": {},
+    "query-machines": {},
     "query-qmp-schema": {},
     "qom-list-types": {"abstract": False},
     # The schema says nothing of VFIO and of the order of things. Trace events do: a build that can tell
@@ -50,7 +51,8 @@ class Features:
     tap-cpr (-netdev tap,cpr=on), sandbox (-sandbox), and its trace events about cpr as trace:NAME.
 
     `text` is how it names its version; `devices` what types -device and -object accept; `build_id` the
-    linker's hash of it (None when it was built without).
+    linker's hash of it (None when it was built without); `machines` the full name of each machine type, by
+    that name and by its alias.
     """
 
     architecture: str
@@ -61,6 +63,7 @@ class Features:
     names: frozenset[str]
     commands: frozenset[str]
     devices: frozenset[str]
+    machines: Mapping[str, str]
 
     def has(self, word: str) -> bool:
         """Whether it has the feature, command or device `word`, or is at least of version `word` ("10.1")."""
@@ -143,6 +146,11 @@ def _ask(qemu: Path) -> Features:
         frozenset(names),
         frozenset(schema.commands),
         devices,
+        {
+            word: m["name"]
+            for m in answers["query-machines"]
+            for word in (m["name"], m.get("alias", m["name"]))
+        },
     )
 
 

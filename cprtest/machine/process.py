@@ -248,11 +248,17 @@ class Machine:
         return self.kill()
 
     def kill(self, number: int = signal.SIGKILL) -> Exit:
-        """Send a signal (SIGKILL), wait for the end, give back how it ended. Harmless when it is over."""
+        """Send a signal (SIGKILL), wait for the end, give back how it ended. Harmless when it is over.
+
+        Raises CprError when it does not end: the kernel holds it.
+        """
         self.stopping = True
         if self.exit() is None:
             os.kill(self.pid, number)
-            self.process.wait(stretched(10))
+            try:
+                self.process.wait(stretched(10))
+            except subprocess.TimeoutExpired as error:
+                raise CprError(f"{self.actor}, process {self.pid}, survives signal {number}") from error
         self.qmp.close()
         self.shell_socket.close()
         ended = self.exit()

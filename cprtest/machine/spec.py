@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cprtest.machine.devices import Device, Nic, Plugged, option
+from cprtest.machine.boards import Board, board
+from cprtest.machine.devices import Device, Nic, option
+from cprtest.machine.plugged import Plugged
 from cprtest.machine.ports import RootPorts
 from cprtest.provision.installed import family
 
@@ -31,35 +33,13 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Board:
-    """What machine types differ in. bus: QEMU's name of the first PCI bus. options: more of -machine.
-
-    plugs: it has root ports to plug devices into.
-    """
-
-    architecture: str
-    bus: str
-    options: str
-    plugs: bool = True
-
-
-BOARDS = {
-    "q35": Board("x86_64", "pcie.0", "vmport=off,graphics=off"),
-    "pc": Board("x86_64", "pci.0", "vmport=off,graphics=off", plugs=False),
-    # The interrupt controller that the host's KVM, or TCG, does best; passthrough devices need its ITS.
-    "virt": Board("aarch64", "pcie.0", "gic-version=max,its=on"),
-}
-"""The machine types that the tests know."""
-
-
-@dataclass(frozen=True)
 class GuestSpec:
     """One guest. `accel`: kvm or tcg. `memory_mib`: guest RAM, in a file that travels.
 
     `memory`: that file is a memfd, a memfd of 2 MiB pages (hugepages), or the file of this path.
-    `machine`: one of BOARDS. `boots`: kernel and initial RAM disk are loaded; a target needs neither, but
-    QEMU loads what is on the command line. `sandbox`: QEMU may not do what libvirt keeps it from.
-    `ports`: for what is plugged into it.
+    `machine`: one of boards.BOARDS, also with a version. `boots`: kernel and initial RAM disk are loaded; a
+    target needs neither, but QEMU loads what is on the command line. `sandbox`: QEMU may not do what libvirt
+    keeps it from. `ports`: for what is plugged into it.
     """
 
     image: Image
@@ -85,8 +65,7 @@ class GuestSpec:
 
     @property
     def _board(self) -> Board:
-        """Of a type with a version too: pc-q35-10.0 is a q35."""
-        return next(board for name, board in BOARDS.items() if name in self.machine)
+        return board(self.machine)
 
     def with_devices(self, *devices: Device) -> "GuestSpec":
         """The same guest with more devices."""

@@ -24,7 +24,7 @@ class Target(FaultTest):
             "less-memory": line.less_memory,
             "more-vcpus": line.more_vcpus,
             "no-devices": line.no_devices,
-            "older-machine": line.machine("pc-q35-10.0"),
+            "older-machine": line.machine("pc-q35-9.2"),  # older than any QEMU that can do this
             "other-machine": line.machine("pc"),
             "unknown-machine": line.machine("nonesuch"),
             "unknown-device": line.option("-device", "nonesuch"),
@@ -44,11 +44,15 @@ class Target(FaultTest):
 
     def test_descriptor_limit(self):
         """A target that may open too few descriptors gives up: never half a guest (C-37)."""
-        limits = (8, 12, 16, 20, 24, 28, 32, 40, 64)
-        faults = [line.OtherTarget(f"nofile-{n}", line.limit("nofile", n)) for n in limits]
-        self.strike([Case(fault, EITHER) for fault in faults])
+        self.limited("nofile", {8: Expected()} | dict.fromkeys((12, 16, 20, 24, 28, 32, 40, 64), EITHER))
 
     def test_memory_limit(self):
         """A target whose address space is too small gives up (C-37)."""
-        faults = [line.OtherTarget(f"as-{n}M", line.limit("as", n << 20)) for n in (100, 200, 400, 600, 1000)]
-        self.strike([Case(fault, EITHER) for fault in faults])
+        sizes = {100: Expected(), 200: Expected()} | dict.fromkeys((400, 600, 1000), EITHER)
+        self.limited("as", {mib << 20: expected for mib, expected in sizes.items()})
+
+    def limited(self, resource, limits):
+        faults = {
+            line.OtherTarget(f"{resource}-{n}", line.limit(resource, n)): end for n, end in limits.items()
+        }
+        self.strike([Case(fault, end) for fault, end in faults.items()])

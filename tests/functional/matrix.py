@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests of every make-up are handed over: a test for each variant in tests/vars."""
 
-from cprtest.machine.spec import BOARDS
+from cprtest.machine.boards import BOARDS
 from cprtest.provision import installed
 from cprtest.test import CprTest
 from cprtest.variant import Variant

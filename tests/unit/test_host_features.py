@@ -74,7 +74,7 @@ def test_rebuilt_binary_is_asked_again(tmp_path: Path) -> None:
 )
 def test_words(word: str, has: bool) -> None:
     empty: frozenset[str] = frozenset()
-    found = Features("x86_64", (10, 2, 2), "10.2.2", None, empty, frozenset({"kvm"}), empty, empty)
+    found = Features("x86_64", (10, 2, 2), "10.2.2", None, empty, frozenset({"kvm"}), empty, empty, {})
     assert found.has(word) == has
 
 

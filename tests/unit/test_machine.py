@@ -14,20 +14,12 @@ import pytest
 
 from cprtest.errors import CprError
 from cprtest.machine import state
-from cprtest.machine.devices import (
-    Assigned,
-    Device,
-    Disk,
-    Iommufd,
-    Passthrough,
-    Tap,
-    ToolsDisk,
-    Vsock,
-    queues,
-)
+from cprtest.machine.boards import BOARDS
+from cprtest.machine.devices import Device, Disk, Tap, ToolsDisk, queues
 from cprtest.machine.nics import Macvtap, Passt, Vdpa
+from cprtest.machine.plugged import Assigned, Iommufd, Passthrough, Vsock
 from cprtest.machine.ports import RootPorts
-from cprtest.machine.spec import BOARDS, GuestSpec, Image, channel, incoming
+from cprtest.machine.spec import GuestSpec, Image, channel, incoming
 
 IMAGE = Image(Path("/k"), Path("/i"), "console=ttyS0", "abc")
 SPEC = GuestSpec(IMAGE, "tcg")

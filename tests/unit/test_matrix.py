@@ -11,9 +11,9 @@ from avocado.core.varianter import Varianter
 
 from cprtest.errors import UsageError
 from cprtest.job import reduction, variants
+from cprtest.machine.boards import BOARDS
 from cprtest.machine.devices import Disk
 from cprtest.machine.nics import Macvtap
-from cprtest.machine.spec import BOARDS
 from cprtest.paths import CHECKOUT
 from cprtest.variant import AXES, Variant
 
