@@ -19,7 +19,6 @@ from cprtest.guest.guest import Guest
 from cprtest.host.network import Network
 from cprtest.limits import needed, patience
 from cprtest.machine.devices import Disk, Tap
-from cprtest.machine.features import Features, features
 from cprtest.observe.observer import Observer
 from cprtest.outcome import Outcome
 from cprtest.paths import lane
@@ -165,16 +164,21 @@ class CprTest(avocado.Test):  # type: ignore[misc]
         return judged
 
     def defects(self) -> list[Defect]:
-        """The known defects that this test is expected to meet in the QEMU under test."""
-        return [d for d in known_defects() if d.concerns(self.promise, *self._build())]
+        """The known defects that this test may meet: those of the source, and of the target."""
+        qemus = self.bed.abilities
+        return [
+            d for d in known_defects() if any(d.concerns(self.promise, q.version, q.names) for q in qemus)
+        ]
 
     def no_longer(self, defects: Sequence[Defect]) -> list[str]:
         """A sentence for each of `defects` whose entry is wrong, as it did not occur in a QEMU of set-up's.
 
-        Another QEMU of that version may have a fix: then it is so noted, and that is all.
+        Another QEMU of that version may have a fix, and of two QEMUs one may do without the other: then it is
+        so noted, and that is all.
         """
         gone = [d.id for d in defects if self.promise not in d.intermittent]
-        if installed.is_provided(self.bed.qemu.binary):
+        binary = self.bed.qemu.binary
+        if binary == self.bed.target_qemu.binary and installed.is_provided(binary):
             return [f"{name} no longer reproduces, remove it" for name in gone]
         for name in gone:
             self.log.info("%s does not occur in this QEMU: it seems to have a fix", name)
@@ -186,10 +190,6 @@ class CprTest(avocado.Test):  # type: ignore[misc]
             found = blame(self.bed.outcomes, getattr(failure, "phase", "resume"))
             # In front: Avocado cuts the end off.
             failure.args = (f"{found} {failure}" if found else str(failure),)
-
-    def _build(self) -> tuple[tuple[int, ...], frozenset[str]]:
-        build: Features = features(self.bed.qemu.binary)
-        return build.version, build.names
 
     def describe(self, failure: BaseException) -> str:
         """Everything that a defect's signature may look for."""

@@ -18,6 +18,7 @@ from cprtest.host import procfs
 from cprtest.machine.vhost import owned
 from cprtest.observe.observer import Observer
 from cprtest.timeline.event import Event
+from cprtest.timeline.timeline import tag
 
 if TYPE_CHECKING:
     from cprtest.machine.process import Machine
@@ -144,6 +145,21 @@ def descriptors(pid: int) -> Counter[str]:
     Images and logs are left out, and numbers that differ from process to process: socket:[1234] is a socket.
     """
     return _kinds(procfs.files(pid))
+
+
+class Generations:
+    """What one QEMU after the other holds of a guest: no descriptor more. Those of one build are compared."""
+
+    def __init__(self) -> None:
+        self._first: dict[Path, Counter[str]] = {}
+
+    def check(self, machine: Machine) -> None:
+        """Raises AssertionError when it holds other descriptors than the first QEMU of its build."""
+        held = descriptors(machine.pid)
+        first = self._first.setdefault(machine.qemu, held)
+        if held != first:
+            more, less = dict(held - first), dict(first - held)
+            raise AssertionError(f"descriptors: more {more}, less {less} than before {tag('handover')}")
 
 
 def _kinds(files: dict[int, str]) -> Counter[str]:

@@ -8,7 +8,7 @@ from cprtest.host.tap_open import DownScript
 from cprtest.limits import wait_until
 from cprtest.machine.tap_settings import settings
 from cprtest.needs import needs
-from cprtest.observe.proc import descriptors
+from cprtest.observe.proc import Generations
 from cprtest.test import CprTest, Tap
 from cprtest.timeline.timeline import tag
 from cprtest.workloads import echo
@@ -57,12 +57,11 @@ class Descriptors(CprTest):
         """The fiftieth QEMU of a guest with a tap holds the descriptors that the first one held (C-32)."""
         guest = self.boot(net=Tap(vhost=False))
         stream = echo.tcp(guest, self.network)
-        held = descriptors(guest.machine.pid)
-        for generation in range(GENERATIONS):
+        generations = Generations()
+        generations.check(guest.machine)
+        for _ in range(GENERATIONS):
             self.transfer(guest).assert_completed()
-            self.assertEqual(
-                descriptors(guest.machine.pid), held, f"generation {generation + 1} {tag('handover')}"
-            )
+            generations.check(guest.machine)
         stream.wait_progress()
         stream.stop()
 

@@ -8,9 +8,8 @@ from cprtest.observe.gate import Gate
 from cprtest.observe.heartbeat import Heartbeat
 from cprtest.observe.pause import assert_nothing_lost, assert_paused
 from cprtest.observe.probe import Probe
-from cprtest.observe.proc import Proc, descriptors
+from cprtest.observe.proc import Generations, Proc
 from cprtest.test import CprTest, Tap
-from cprtest.timeline.timeline import tag
 from cprtest.workloads import echo
 from cprtest.workloads.data import DiskData, MemoryData
 
@@ -39,7 +38,8 @@ class Soak(CprTest):
         data = [MemoryData(guest), DiskData(guest)]
         stream = echo.tcp(guest, self.network)
         stream.wait_progress()
-        held = descriptors(guest.machine.pid)
+        generations = Generations()
+        generations.check(guest.machine)
         for _ in range(int(self.params.get("count", default=100))):
             outcome = self.transfer(guest)
             outcome.assert_completed()
@@ -48,7 +48,7 @@ class Soak(CprTest):
             self.assertEqual(outcome.timeline.violations, [], "violations of a transfer that is in order")
             assert_paused(outcome.timeline)
             assert_nothing_lost(outcome.timeline, but_overrun=True)  # in an emulated lab
-            self.assertEqual(descriptors(guest.machine.pid), held, tag("handover"))
+            generations.check(guest.machine)
             stream.wait_progress()
         for part in data:
             part.check()

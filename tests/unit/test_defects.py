@@ -41,11 +41,27 @@ def test_other_failures_are_not_excused() -> None:
 
 def test_a_defect_that_is_gone_fails_a_release_and_not_a_build_of_somebodys(tmp_path: Path) -> None:
     release = paths.cache_dir() / "qemu" / "stock-10.2.2-abc" / "bin" / "qemu-system-x86_64"
-    for binary, said in ((release, ["D-009 no longer reproduces, remove it"]), (tmp_path / "qemu", [])):
+    own = tmp_path / "qemu"
+    for source, target, said in (
+        (release, release, ["D-009 no longer reproduces, remove it"]),
+        (own, own, []),
+        (release, own, []),
+    ):
         log = SimpleNamespace(info=lambda *_: None)
-        test = SimpleNamespace(bed=SimpleNamespace(qemu=Qemu(binary)), promise="Some.test_it", log=log)
+        bed = SimpleNamespace(qemu=Qemu(source), target_qemu=Qemu(target))
+        test = SimpleNamespace(bed=bed, promise="Some.test_it", log=log)
         assert functional.CprTest.no_longer(test, [DEFECT]) == said  # type: ignore[arg-type]
         assert functional.CprTest.no_longer(test, [replace(DEFECT, intermittent=("Some.test_it",))]) == []  # type: ignore[arg-type]
+
+
+def test_a_defect_of_either_side_is_expected() -> None:
+    name = "Ordering.test_source_stops_before_handover"
+    old, new = (SimpleNamespace(version=version, names=frozenset()) for version in ((10, 2, 2), (99, 0, 0)))
+    for sides in ([old, new], [new, old]):
+        test = SimpleNamespace(bed=SimpleNamespace(abilities=sides), promise=name)
+        assert [defect.id for defect in functional.CprTest.defects(test)] == ["D-003"]  # type: ignore[arg-type]
+    test = SimpleNamespace(bed=SimpleNamespace(abilities=[new, new]), promise=name)
+    assert functional.CprTest.defects(test) == []  # type: ignore[arg-type]
 
 
 def test_entries_name_tests_that_exist() -> None:

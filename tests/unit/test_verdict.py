@@ -23,8 +23,7 @@ def judged(tmp_path: Path, passes: bool) -> None:
         raise CprError("the supervisor ended")
 
     test = Body("test", base_logdir=str(tmp_path))
-    qemu = SimpleNamespace(binary="unused")
-    test._bed = cast(Any, SimpleNamespace(intact=lost, qemu=qemu, machines=[], outcomes=[]))
+    test._bed = cast(Any, SimpleNamespace(intact=lost, abilities=[], machines=[], outcomes=[]))
     test.test()
 
 
