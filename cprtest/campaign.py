@@ -31,6 +31,7 @@ class Case:
     """A fault and how it has to end. needs: features of the QEMU without which the fault cannot strike.
 
     before: what is done to the guest first. after: what is asserted of the guest, before its data is.
+    restore: what takes back what else would outlive the case, however it ends.
     """
 
     fault: Fault
@@ -38,6 +39,7 @@ class Case:
     needs: tuple[str, ...] = ()
     before: Callable[[Guest], object] | None = None
     after: Callable[[Guest], object] | None = None
+    restore: Callable[[], object] = lambda: None
 
     @property
     def name(self) -> str:
@@ -79,6 +81,7 @@ class Campaign:
         self._bed = bed
         self._boot = boot
         self._file = directory / "cases.json"
+        self._earlier = json.loads(self._file.read_text()) if self._file.exists() else []
         self._disk = disk
         self._followed = followed
         self._load = load
@@ -111,6 +114,8 @@ class Campaign:
             result.status, result.message = "FAIL", self._describe(failure, transfers)
         except (CprError, OSError, ValueError) as error:
             result.status, result.message = "ERROR", self._describe(error, transfers)
+        finally:
+            case.restore()
         if result.status != "PASS" or case.expected.ends == "lost":
             self._restart()
         result.seconds = round(time.monotonic() - start, 2)
@@ -178,4 +183,5 @@ class Campaign:
         self._guest = None
 
     def _write(self) -> None:
-        self._file.write_text(json.dumps([asdict(result) for result in self.results], indent=1) + "\n")
+        rows = [*self._earlier, *(asdict(result) for result in self.results)]
+        self._file.write_text(json.dumps(rows, indent=1) + "\n")

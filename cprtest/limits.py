@@ -22,6 +22,10 @@ _REFERENCE = 0.03
 _EMULATED = 10
 
 
+KILL_LIMIT = 20.0
+"""Seconds that killed processes get to end; a QEMU with gigabytes of guest memory needs a few."""
+
+
 class TimeLimit(CprError):
     """Something awaited did not come: the text says what, and what was there instead."""
 

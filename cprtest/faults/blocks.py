@@ -53,12 +53,17 @@ class ImageLocked(Action):
         self.lock: Lock | None = None
 
     def act(self, transfer: Transfer, station: Station) -> str:
-        """Lock it and cut. The lock stays until `lock.release()`."""
+        """Lock it and cut. The lock stays until `release()`."""
         self.lock = Lock(self._image)
         if self._cut:
             station.relay.cut()
         cut = "; the main channel was cut" if self._cut else ""
         return f"{self._image.name} was free, and was locked by the test{cut}"
+
+    def release(self) -> None:
+        """Unlock it. Safe to call twice."""
+        if self.lock:
+            self.lock.release()
 
 
 class ImageRemoved(Action):
@@ -116,8 +121,10 @@ class FlushFails(Fault):
     def undo(self, transfer: Transfer) -> None:
         """Take it out again."""
         qmp = transfer.source.qmp
+        if not transfer.source.run_state():
+            return
         nodes = {entry["node-name"] for entry in qmp.command("query-named-block-nodes")}
-        if transfer.source.run_state() and "debug" in nodes:
+        if "debug" in nodes:
             self._insert(qmp, f"{self._disk}-node")
             qmp.command("blockdev-del", node_name="debug")
 

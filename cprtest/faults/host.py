@@ -90,7 +90,7 @@ class ClockStepped(Action):
 
 
 class DeviceRemoved(Action):
-    """A passthrough device is taken off the host's bus. cut: the main channel breaks, too.
+    """A passthrough device is taken off the host's bus. cut: the channel that is held breaks, too.
 
     For a host that nobody else needs.
     """
@@ -99,7 +99,7 @@ class DeviceRemoved(Action):
     side = "source"
 
     def __init__(self, removal: Removal, *, cut: bool = False) -> None:
-        self.name = "device-removed-main-cut" if cut else "device-removed"
+        self.name = "device-removed-channel-cut" if cut else "device-removed"
         self._removal = removal
         self._cut = cut
 

@@ -43,13 +43,10 @@ class Way:
         self.pace = 0.0
         self.block = _CHUNK
         self.recorded = bytearray()
-        self.descriptors: list[int] = []
-        """Positions at which descriptors passed."""
-        self.before_first: Callable[[], None] = lambda: None
-        """Called before the first byte goes through."""
         self.reached = threading.Event()
         self.reached_at = 0
-        self.ended = threading.Event()
+        self.trouble = ""
+        """Why nothing comes, if that is known."""
         self._open = threading.Event()
 
     def wait_reached(self, seconds: float = 20) -> None:
@@ -57,7 +54,7 @@ class Way:
         if not self.reached.wait(stretched(seconds)):
             raise TimeLimit(
                 f"waited {stretched(seconds):.0f} s for the {self.name} to reach byte {self.hold_at}"
-                f"{' or its end' if self.hold_end else ''}; {self.passed} bytes went through"
+                f"{' or its end' if self.hold_end else ''}; {self.passed} bytes went through{self.trouble}"
             )
 
     def release(self) -> None:
@@ -90,8 +87,6 @@ class Relay:
     def __init__(self, name: str, listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
         self.forward = Way(f"{name} channel, forward")
         self.back = Way(f"{name} channel, back")
-        self.accepting = True
-        self.accepted_at = 0
         self.reset = False
         """Cut a TCP connection by RST, not by FIN."""
         self._listener = listener
@@ -99,7 +94,6 @@ class Relay:
         self._stopping = threading.Event()
         self._ends: tuple[socket.socket, ...] = ()
         self._threads: list[threading.Thread] = []
-        self.error = ""
 
     def start(self) -> None:
         """Begin to accept."""
@@ -111,17 +105,16 @@ class Relay:
         thread.start()
 
     def _serve(self) -> None:
-        while self.accepting and not _readable(self._listener, _TICK):
+        while not _readable(self._listener, _TICK):
             if self._stopping.is_set():
                 return
         try:
             source = self._listener.accept()[0]
             self._ends = (source,)
-            self.accepted_at = time.monotonic_ns()
             target = self._connect()
         except OSError as error:
+            self.forward.trouble = self.back.trouble = f"; the relay could not connect: {error}"
             self.cut()
-            self.error = f"the relay could not connect: {error}"
             return
         self._ends = (source, target)
         self._spawn(self._pass_on, self.back, target, source)
@@ -133,8 +126,6 @@ class Relay:
                 pass
         except OSError:
             self.cut()
-        finally:
-            way.ended.set()
 
     def _step(self, way: Way, sender: socket.socket, receiver: socket.socket) -> bool:
         """Pass on what has come. False at the end."""
@@ -148,16 +139,12 @@ class Relay:
         if way.hold_at is not None and way.passed >= way.hold_at:
             way.held(self._stopping)
             return not self._stopping.is_set()
-        if way.passed == 0:
-            way.before_first()
         if way.pace:
             self._stopping.wait(way.pace)
         data, fds, _, _ = socket.recv_fds(sender, way.limit(), _FDS)
         try:
             if not data:
                 return self._end(way, receiver)
-            if fds:
-                way.descriptors.append(way.passed)
             sent, sent_fds = way.edit(way.passed, data, fds) if way.edit else (data, fds)
             _send(receiver, sent, sent_fds)
         finally:
@@ -188,11 +175,6 @@ class Relay:
                     end.shutdown(socket.SHUT_RDWR)
         for way in (self.forward, self.back):
             way.release()
-
-    def refuse(self) -> None:
-        """Listen no longer."""
-        self.accepting = False
-        self._listener.close()
 
     def close(self) -> None:
         """End everything. Safe to call twice."""

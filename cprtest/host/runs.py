@@ -24,9 +24,7 @@ from cprtest import paths
 from cprtest.errors import CprError
 from cprtest.host import journal, processes
 from cprtest.host.processes import MARK
-
-KILL_LIMIT = 20.0
-"""Seconds that killed processes get to end; a QEMU with gigabytes of guest memory needs a few."""
+from cprtest.limits import KILL_LIMIT
 
 _SOCKET_BASE_LENGTH = 40
 """Longest base of a scratch directory: /cpr-xxxxxxxx and a name of 50 still fit sun_path (108, unix(7))."""
@@ -58,11 +56,6 @@ class Run:
         cls._current = _join(inherited) if inherited else _create()
         os.environ[MARK] = cls._current.ident
         return cls._current
-
-    @property
-    def is_owner(self) -> bool:
-        """Whether the run ends with this process."""
-        return self._lock is not None
 
     def scratch(self, base: Path | None = None) -> Path:
         """A new private directory in `base`, removed when the run ends.

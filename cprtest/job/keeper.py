@@ -31,6 +31,7 @@ from cprtest.errors import CprError
 from cprtest.job import descendants
 from cprtest.job.prctl import set_subreaper
 from cprtest.job.verdict import died, stopped, with_leftovers
+from cprtest.limits import KILL_LIMIT
 
 Message = dict[str, Any]
 
@@ -42,9 +43,6 @@ EXIT_LIMIT = 10.0
 
 LEFTOVER_GRACE = 2.0
 """Seconds for processes that are about to end by themselves when the test has ended."""
-
-KILL_LIMIT = 20.0
-"""Seconds from SIGKILL to the end of a process; a QEMU with gigabytes of guest memory needs a few."""
 
 
 class _Outbox:

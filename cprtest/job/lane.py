@@ -19,15 +19,13 @@ from cprtest import paths
 from cprtest.errors import CprError
 from cprtest.job import descendants
 from cprtest.job.prctl import set_parent_death_signal
+from cprtest.limits import KILL_LIMIT
 from cprtest.report.merge import Ended
 
 CONFIG = paths.CHECKOUT / "avocado.cfg"
 
 INTERRUPT_LIMIT = 120.0
 """Seconds from an interrupt to the end of the job: for the tearDown of tests, and for the lab."""
-
-KILL_LIMIT = 20.0
-"""Seconds from SIGKILL to the end of a process."""
 
 PUMP_LIMIT = 5.0
 """Seconds from the end of a job to the end of its output, which processes that it left could hold open."""

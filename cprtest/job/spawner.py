@@ -19,7 +19,8 @@ from avocado.core.spawners.common import SpawnCapabilities, SpawnerMixin, SpawnM
 from avocado.core.task.runtime import RuntimeTaskStatus
 
 from cprtest.job import journal, zygote
-from cprtest.job.keeper import EXIT_LIMIT, KILL_LIMIT, LEFTOVER_GRACE, report_death
+from cprtest.job.keeper import EXIT_LIMIT, LEFTOVER_GRACE, report_death
+from cprtest.limits import KILL_LIMIT
 
 _CLEANING = EXIT_LIMIT + KILL_LIMIT + LEFTOVER_GRACE
 _HEARD_LIMIT = 5.0

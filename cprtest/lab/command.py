@@ -91,9 +91,6 @@ def kernel_options() -> list[str]:
 # of these stores searches that page's translations: filling a guest's memory took four times as long.
 _TCG_CPU = "max,-erms,-fsrm"
 
-# Firmware and kernel take long to lay out I/O ports, which nothing here uses.
-_NO_PORTS = tuple(f"virtio-{kind}-pci.disable-legacy=on" for kind in ("serial", "9p", "net", "blk"))
-
 
 def qemu_options(parts: Parts) -> list[str]:
     """QEMU options beyond virtme-ng's own.

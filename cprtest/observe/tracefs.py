@@ -28,6 +28,7 @@ from cprtest.observe.ioctls import COMMANDS, NAMES, name_of
 from cprtest.observe.observer import Observer
 from cprtest.observe.open_files import OpenFile, OpenFiles, device_numbers
 from cprtest.timeline.event import Event
+from cprtest.timeline.ownership import UNMAP_VADDR
 
 if TYPE_CHECKING:
     from cprtest.guest.guest import Guest
@@ -58,7 +59,6 @@ _MODULES = (
 _PACKETS = {"tap_write": "", "tap_sendmsg": "", "tap_read": "ret > 0", "tap_recvmsg": "ret > 0"}
 _SHOWN_PACKETS = 20
 _CLONE_THREAD = 0x10000  # linux/sched.h
-_UNMAP_VADDR = 4  # VFIO_DMA_UNMAP_FLAG_VADDR, linux/vfio.h
 _ERR = 1000  # ns: the tracer writes microseconds
 _LINE = re.compile(r"^ *(.*)-(\d+) +\[\d+\] \S+ +(\d+)\.(\d{6}): (\w+): (.*)$")
 _FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
@@ -195,7 +195,7 @@ class Tracefs(Observer):
                 self._owners[file.number] = (pid, file)
             case "VHOST_RESET_OWNER":
                 self._owners.pop(file.number, None)
-            case "VFIO_IOMMU_UNMAP_DMA" if data["flags"] & _UNMAP_VADDR:
+            case "VFIO_IOMMU_UNMAP_DMA" if data["flags"] & UNMAP_VADDR:
                 self._owners.pop(file.number, None)
 
     def _replaced(self, line: _Line) -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-ACTORS = ("source", "target", "guest", "net", "host")
-
 
 @dataclass(frozen=True)
 class Event:
@@ -42,9 +40,3 @@ def write_events(path: Path, events: Iterable[Event]) -> None:
     # Not asdict(), which copies all there is: in an emulated lab that took half a second a transfer.
     lines = [json.dumps(vars(event)) + "\n" for event in sorted(events, key=lambda e: e.t)]
     path.write_text("".join(lines))
-
-
-def read_events(path: Path) -> list[Event]:
-    """Read events.jsonl back."""
-    with path.open() as file:
-        return [Event(**json.loads(line)) for line in file if line.strip()]

@@ -17,7 +17,7 @@ from cprtest.timeline.phases import Span
 Row = dict[str, Any]
 """{device, queue, owner, start, end} as in DESIGN.md; times in ns on the common clock."""
 
-_UNMAP_VADDR = 4  # VFIO_DMA_UNMAP_FLAG_VADDR, linux/vfio.h
+UNMAP_VADDR = 4  # VFIO_DMA_UNMAP_FLAG_VADDR, linux/vfio.h
 
 
 def ownership(events: Sequence[Event]) -> list[Row]:
@@ -101,5 +101,5 @@ def _gains(event: Event) -> bool:
 
 def _loses(event: Event) -> bool:
     if event.name == "VFIO_IOMMU_UNMAP_DMA":
-        return event.ok is True and bool(event.data["flags"] & _UNMAP_VADDR)
+        return event.ok is True and bool(event.data["flags"] & UNMAP_VADDR)
     return event.name == "CLOSE" or (event.name == "VHOST_RESET_OWNER" and event.ok is True)

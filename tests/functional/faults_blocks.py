@@ -28,8 +28,8 @@ class Blocks(FaultTest):
         actions = [ImageLocked(disk.image), ImageLocked(disk.image)]
         self.strike(
             [
-                Case(At(Streaming(), actions[0]), HELD, after=self.comes_back(disk, actions[0])),
-                Case(At(Loaded(), actions[1]), HELD, ACKNOWLEDGED, after=self.comes_back(disk, actions[1])),
+                self.held(Streaming(), disk, actions[0]),
+                self.held(Loaded(), disk, actions[1], ACKNOWLEDGED),
             ],
             self.campaign(disk=disk),
         )
@@ -38,16 +38,14 @@ class Blocks(FaultTest):
         """The target cannot have the image, and says so: the source is held, back by `cont` (C-30)."""
         disk = self.disk()
         action = ImageLocked(disk.image, "image-locked-for-the-target", cut=False)
-        case = Case(At(Loaded(), action), HELD, ACKNOWLEDGED, after=self.comes_back(disk, action))
-        self.strike([case], self.campaign(disk=disk))
+        self.strike([self.held(Loaded(), disk, action, ACKNOWLEDGED)], self.campaign(disk=disk))
 
     def test_one_of_two_images_locked(self):
         """One of two images is locked when the source wants them back: held all the same (C-30)."""
         disks = [self.disk(), self.disk(index=1)]
         for number, name in enumerate(("first", "second")):
             action = ImageLocked(disks[number].image, f"{name}-image-locked")
-            case = Case(At(Streaming(), action), HELD, after=self.comes_back(disks[number], action))
-            self.strike([case], self.campaign(disk=disks))
+            self.strike([self.held(Streaming(), disks[number], action)], self.campaign(disk=disks))
             self.bed.transfers[-1].target.quit()
 
     def test_image_removed(self):
@@ -65,15 +63,17 @@ class Blocks(FaultTest):
 
         self.strike([Case(fault, before=before)])
 
-    def comes_back(self, disk, action):
+    def held(self, station, disk, action, needs=()):
+        """The source is held as long as `action` has the disk's image, and comes back by `cont`."""
+
         def after(guest):
             before = hashlib.sha256(disk.image.read_bytes()).hexdigest()
             with self.assertRaises(CprError):
                 guest.machine.qmp.command("cont")
             self.assertEqual(guest.machine.run_state(), "io-error")
             self.assertEqual(hashlib.sha256(disk.image.read_bytes()).hexdigest(), before)
-            action.lock.release()
+            action.release()
             guest.machine.qmp.command("cont")
             guest.machine.wait_run_state("running")
 
-        return after
+        return Case(At(station, action), HELD, needs, after=after, restore=action.release)

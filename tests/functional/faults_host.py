@@ -107,6 +107,7 @@ class Host(FaultTest):
             told = [m.actor for m in (outcome.source, outcome.target) if TOLD in m.log.read_text()]
             has = f"the guest runs on the {outcome.survivor} with a device that reported an error"
             self.fail(f"{has}, of which {' and '.join(told)} knew {tag('resume')}")
+        self.assertEqual(outcome.states["target"], "internal-error", tag("resume"))
 
     @needs("lab", "root", "kvm", "vfio:e1000e")
     def test_device_error_without_a_transfer(self):

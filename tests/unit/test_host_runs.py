@@ -44,7 +44,7 @@ signal.pause()
 JOINER = """
 from cprtest.host.runs import Run
 run = Run.start()
-print(run.ident, run.is_owner, run.scratch().exists(), run.close())
+print(run.ident, run.scratch().exists(), run.close())
 """
 
 
@@ -170,7 +170,7 @@ def test_forked_child_does_not_keep_the_run_alive() -> None:
 def test_process_started_by_a_run_joins_it() -> None:
     with Run.start() as run, python(JOINER) as joiner:
         out, _ = joiner.communicate()
-        assert out.split() == [run.ident, "False", "True", "[]"]
+        assert out.split() == [run.ident, "True", "[]"]
         assert run.path.exists(), "the joiner must not end the run"
     assert not run.path.exists()
     assert processes.MARK not in os.environ
