@@ -38,13 +38,15 @@ def assert_paused(timeline: Timeline, vcpus: int = 1) -> None:
 def assert_silent(timeline: Timeline, start: str, end: str, kind: str = "beat") -> None:
     """There was no sign of life, a beat or a packet, from the beginning of one phase to that of another.
 
-    Raises AssertionError quoting the edges of the silence.
+    There was one before, and there is one again afterwards. Raises AssertionError quoting the edges of the
+    silence.
     """
     last, first = (_of(timeline, f"{kind}_{edge}", 0) for edge in ("last", "first"))
     assert last is not None, f"no {kind} of the guest was observed"
+    assert first is not None, f"silence: no {kind} came again after it {tag(end)}\n  {last}"
     timeline.assert_order(start, end)
     begin, until = timeline.phases[start].start, timeline.phases[end].start
-    early = first is not None and first.t + first.err < until
+    early = first.t + first.err < until
     if last.t - last.err > begin or early:
         late = f"the last {kind} came {(last.t - begin) / 1e6:.3f} ms after {start} began {tag('stop')}"
         soon = f"a {kind} came before {end} began {tag(end)}"
@@ -118,6 +120,8 @@ def assert_nothing_lost(
     assert packets is not None, "no packet probe observed the guest"
     seen = packets.data
     wrong = []
+    if _of(timeline, "packet_first", 0) is None:
+        wrong.append(f"no packet was answered after the pause {tag('resume')}")
     if seen["doubled"]:
         wrong.append(f"packets {seen['doubled']} were answered twice {tag('resume')}")
     if seen["lost_outside_pause"]:

@@ -8,6 +8,8 @@ the host. Less did only while the guest was paused, and by as much as a report t
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
+from statistics import median
 
 from cprtest.guest.guest import Guest
 from cprtest.limits import stretched
@@ -50,7 +52,13 @@ class Clocks(Workload):
         ]
         for who in self._names():
             ticks = [_Tick(op) for op in self.operations("tick") if op.who == who]
-            found += [*self._ahead(ticks), *self._behind(ticks), *_timers(ticks), *_steps(ticks)]
+            found += [
+                *self._ahead(ticks),
+                *self._behind(ticks),
+                *_timers(ticks),
+                *_steps(ticks),
+                *_tsc(ticks),
+            ]
         return found
 
     def _ahead(self, ticks: list["_Tick"]) -> Iterator[Problem]:
@@ -124,6 +132,21 @@ def _steps(ticks: list[_Tick]) -> Iterator[Problem]:
         drift = _least(ticks[n:], "slew") - _least(ticks, "slew")
         if abs(drift) > _SLACK + _RATE / 2 * passed:
             yield _departed(ticks[n].operation, f"the raw clock went away by {drift / 1e9:.3f} s")
+            break
+
+
+def _tsc(ticks: list[_Tick]) -> Iterator[Problem]:
+    """The first jump of the TSC against the monotonic clock, whose rate it had most of the time."""
+    pairs = [(a, b) for a, b in pairwise(ticks) if b.monotonic > a.monotonic]
+    if not pairs:
+        return
+    rate = median((b.tsc - a.tsc) / (b.monotonic - a.monotonic) for a, b in pairs)
+    ahead = [tick.tsc / rate - tick.monotonic for tick in ticks]
+    for n in range(_NEAR, len(ticks) - _NEAR + 1):
+        least = min(range(n, n + _NEAR), key=ahead.__getitem__)
+        step = ahead[least] - min(ahead[n - _NEAR : n])
+        if abs(step) > _SLACK + _RATE * (ticks[n].monotonic - ticks[n - _NEAR].monotonic):
+            yield _departed(ticks[least].operation, f"the TSC stepped by {step / 1e9:.3f} s")
             break
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU's own figure of the downtime against the timeline's."""
+"""QEMU's own figure of the downtime against the timeline's; a guest that lives after its pause."""
 
 import pytest
 
 from cprtest.limits import stretched
-from cprtest.observe.pause import assert_told
+from cprtest.observe.pause import assert_nothing_lost, assert_silent, assert_told
 from cprtest.timeline.event import Event
 from cprtest.timeline.timeline import Timeline
 
@@ -36,3 +36,17 @@ def test_another_time(less: float) -> None:
 def test_no_figure() -> None:
     with pytest.raises(AssertionError, match="QEMU gave no figure"):
         assert_told(timeline(None))
+
+
+def test_a_guest_that_never_beats_again() -> None:
+    seen = Timeline.build([Event(5, "guest", "heartbeat", "beat_last", data={"index": 0})], {}, None)
+    with pytest.raises(AssertionError, match=r"no beat came again after it \[phase resume\]"):
+        assert_silent(seen, "handover", "resume")
+
+
+def test_a_guest_that_never_answers_again() -> None:
+    data = {"index": 0, "doubled": [], "lost_outside_pause": [], "lost": 9, "lost_from_guest": 0}
+    names = ("packet_last", "packets")
+    seen = Timeline.build([Event(5, "net", "probe", name, data=data) for name in names], {}, None)
+    with pytest.raises(AssertionError, match=r"no packet was answered after the pause \[phase resume\]"):
+        assert_nothing_lost(seen, but_in_the_pause=True)
