@@ -4,7 +4,7 @@
 from cprtest.faults.target import ExecFails
 from cprtest.needs import needs
 from cprtest.test import CprTest, Tap
-from cprtest.timeline.timeline import tag
+from cprtest.timeline.timeline import Timeline, tag
 from cprtest.workloads import echo
 from cprtest.workloads.data import DiskData
 
@@ -21,17 +21,23 @@ class OrderingTest(CprTest):
         timeline.assert_order()
         # The run state says that the VM stops, this event that it has stopped.
         timeline.assert_between("stop", "handover", actor="source", name="STOP")
-        wanted = guest.vhost_queues + bool(devices.get("vsock"))
-        seen = {event.name for event in timeline.events}
-        # The kernel knows better than QEMU's trace. But vsock is opened anew, which only the trace tells.
-        by_kernel = "VHOST_SET_OWNER" in seen and not devices.get("vsock")
-        name = "VHOST_RESET_OWNER" if by_kernel else "vhost_cpr_release"
-        if wanted and (by_kernel or "migration_cpr_setup" in seen):
-            timeline.assert_order(*ALL)
-            timeline.assert_between("stop", "handover", actor="source", name=name)
-            released = timeline.events_between("stop", "handover", actor="source", name=name)
-            self.assertEqual(len(released), wanted, f"queues released {tag('release')}")
         guest.run("true")
+        self.released(timeline, guest.vhost_queues, bool(devices.get("vsock")))
+
+    def released(self, timeline: Timeline, queues: int, vsock: bool) -> None:
+        """Each vhost queue was given up between the stop and the handover, by all who can tell."""
+        told = {}
+        if any(event.observer == "tracefs" for event in timeline.events):
+            told["VHOST_RESET_OWNER"] = queues  # vsock is opened anew, which the kernel does not call that
+        if any(event.name == "migration_cpr_setup" for event in timeline.events):
+            told["vhost_cpr_release"] = queues + vsock
+        if queues + vsock and not any(told.values()):
+            self.cancel("nothing shows when this QEMU releases its vhost devices; all else came in order")
+        for name, wanted in told.items():
+            released = timeline.events_between("stop", "handover", actor="source", name=name)
+            self.assertEqual(len(released), wanted, f"{name} of queues released {tag('release')}")
+            if wanted:
+                timeline.assert_order(*ALL)
 
 
 @needs("qemu:cpr-transfer")

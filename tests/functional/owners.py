@@ -6,6 +6,7 @@ from cprtest.needs import needs
 from cprtest.observe.gate import Gate
 from cprtest.observe.proc import Proc
 from cprtest.test import CprTest, Tap
+from cprtest.timeline.ownership import owners_at
 from cprtest.timeline.takeover import assert_no_foreign_io, assert_taken_over
 from cprtest.timeline.timeline import tag
 from cprtest.workloads import echo
@@ -38,8 +39,13 @@ class Owners(CprTest):
         """DMA of a passthrough device goes to the memory of one side at a time, at last to the target's."""
         outcome = self.transfer(self.boot(passthrough=["nvme"]))
         outcome.assert_completed()
-        outcome.timeline.assert_never_overlaps("vfio")
-        self.assertEqual(outcome.timeline.ownership[-1]["owner"], "target", tag("acquire"))
+        timeline = outcome.timeline
+        timeline.assert_never_overlaps("vfio")
+        for event, side in ((timeline.events[0], "source"), (timeline.events[-1], "target")):
+            owners = owners_at(timeline.ownership, event.t)
+            self.assertEqual(
+                {who for (what, _), who in owners.items() if what == "vfio"}, {side}, tag("acquire")
+            )
 
     @needs("vhost-net", "tun", "netns")
     def test_source_sends_and_receives_nothing_after_handover(self):

@@ -107,7 +107,7 @@ class RollbackOfDevices(CprTest):
         after.stop()
         self.transfer(guest).assert_completed()
 
-    @needs("kvm", "vfio:virtio-net", "vfio:nvme", "netns", "qemu:vfio-cpr")
+    @needs("kvm", "vfio:virtio-net", "wire:virtio-net", "vfio:nvme", "netns", "qemu:vfio-cpr")
     def test_passthrough_works_again(self):
         """After a failure passthrough devices go on working on the source, later on the target (C-13)."""
         guest = self.boot(passthrough=["virtio-net", "nvme"])

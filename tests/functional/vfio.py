@@ -2,7 +2,7 @@
 """Passthrough devices go on working on the target: DMA, interrupts and device memory."""
 
 from cprtest.faults.target import ExecFails
-from cprtest.host.vfio import msix_counts
+from cprtest.host.interrupts import msix_counts
 from cprtest.limits import wait_until
 from cprtest.machine.vhost import assert_in_use
 from cprtest.needs import needs
@@ -29,7 +29,7 @@ class Vfio(PassthroughTest):
     :avocado: tags=smoke
     """
 
-    @needs("kvm", "vfio:virtio-net", "netns")
+    @needs("kvm", "vfio:virtio-net", "wire:virtio-net", "netns")
     def test_virtio_net(self):
         """A virtio-net NIC by VFIO receives and sends on the target after the source has exited."""
         self.devices_cross("virtio-net")
@@ -39,7 +39,7 @@ class Vfio(PassthroughTest):
         """An NVMe drive by VFIO reads and writes by DMA on the target, with interrupts (C-13)."""
         self.devices_cross("nvme")
 
-    @needs("kvm", "vfio:igb-vf", "netns")
+    @needs("kvm", "vfio:igb-vf", "wire:igb-vf", "netns")
     def test_igb_vf(self):
         """A virtual function of an igb NIC receives and sends on the target."""
         self.devices_cross("igb-vf")
@@ -49,12 +49,13 @@ class Vfio(PassthroughTest):
         """A device with a 64 MiB memory BAR keeps its contents, and all of it stays mapped (C-14)."""
         self.devices_cross("ivshmem")
 
-    @needs("kvm", "vfio:e1000e", "netns")
+    @needs("kvm", "vfio:e1000e", "wire:e1000e", "netns")
     def test_no_function_level_reset(self):
         """A device that can only be reset by its bus survives the target's start (C-28, D-002)."""
         self.devices_cross("e1000e")
 
-    @needs("kvm", "vhost-net", "tun", "netns", "vfio:virtio-net", "vfio:nvme", "vfio:igb-vf", "vfio:ivshmem")
+    @needs("vfio:virtio-net", "wire:virtio-net", "vfio:nvme", "vfio:igb-vf", "wire:igb-vf", "vfio:ivshmem")
+    @needs("kvm", "vhost-net", "tun", "netns")
     def test_everything_together(self):
         """vhost-net NIC, disk and four passthrough devices cross in one hand-over."""
         roles = ("virtio-net", "nvme", "igb-vf", "ivshmem")
@@ -85,7 +86,7 @@ class VfioByExec(PassthroughTest):
     :avocado: tags=full
     """
 
-    @needs("kvm", "vfio:igb-vf", "netns")
+    @needs("kvm", "vfio:igb-vf", "wire:igb-vf", "netns")
     def test_execve_fails(self):
         """The source goes on with a passthrough device when there is no program to become (D-018)."""
         guest = self.boot(passthrough=["igb-vf"])
