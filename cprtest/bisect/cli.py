@@ -48,7 +48,7 @@ _EPILOG = manpage.sections(
         130  interrupted
         """,
     examples="""
-        scripts/bisect --good v10.2.0 --bad master --tree ~/qemu Ordering.test_source_stops_before_handover
+        scripts/bisect --good v10.2.0 --bad master --tree ~/qemu Consistency.test_memory_and_disk
         """,
 )
 

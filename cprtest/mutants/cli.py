@@ -40,8 +40,8 @@ def main(words: Sequence[str]) -> int:
         description=manpage.description(
             """
             Break the reference QEMU in one place after the other, run the tests that fit against each
-            mutant, and see which test notices. A mutant is killed when a test fails and blames the right
-            phase. Goes on where it was stopped.
+            mutant, and see which test notices, and which phase it blames. A mutant is killed when a test
+            fails. Goes on where it was stopped.
             """
         ),
         epilog=_EPILOG,

@@ -29,7 +29,7 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestBed]:
 
 def test_a_process_that_is_left_is_killed_and_told(bed: TestBed) -> None:
     left = subprocess.Popen(["sleep", "600"])
-    with pytest.raises(CprError, match="left something behind. Killed process sleep"):
+    with pytest.raises(CprError, match=r"left something behind\. Killed process sleep"):
         bed.close()
     assert left.wait(5) == -9
 
