@@ -12,14 +12,17 @@ _PER_NS = 2.4
 
 
 def ticks(jump_ns: float, *, pause_ns: int = 0) -> list[_Tick]:
-    """Two seconds of ticks; in the middle the TSC jumps, and both clocks stand still."""
+    """Two seconds of ticks; in the middle there is a pause, which both clocks count, and the TSC jumps."""
     made = []
     for n in range(100):
         at = n * PERIOD_MS * 1_000_000 + (pause_ns if n >= 50 else 0)
         tsc = int((at + (jump_ns if n >= 50 else 0)) * _PER_NS)
         transfer = 1 if n >= 50 else 0
         operation = SimpleNamespace(
-            result=("tick", at, at, at, tsc, 0), transfer=transfer, place=f"vCPU 0, tick {n}"
+            result=("tick", at, at, at, tsc, 0),
+            transfer=transfer,
+            place=f"vCPU 0, tick {n}",
+            paused=pause_ns if n >= 50 else 0,
         )
         made.append(_Tick(cast(Any, operation)))
     return made
@@ -29,6 +32,14 @@ def ticks(jump_ns: float, *, pause_ns: int = 0) -> list[_Tick]:
 def test_a_tsc_that_goes_on(jump_ns: float) -> None:
     assert list(_tsc(ticks(jump_ns, pause_ns=3_000_000_000))) == []
     assert list(_tsc([])) == list(_tsc(ticks(0)[:1])) == []
+
+
+def test_a_tsc_that_rests_while_kvmclock_counts_the_pause() -> None:
+    assert list(_tsc(ticks(-1.9e9, pause_ns=2_200_000_000))) == []
+    (problem,) = map(str, _tsc(ticks(-2.4e9, pause_ns=2_200_000_000)))
+    assert "the TSC stepped by -2.400 s" in problem
+    (problem,) = map(str, _tsc(ticks(0.3e9, pause_ns=2_200_000_000)))
+    assert "the TSC stepped by 0.300 s" in problem
 
 
 @pytest.mark.parametrize("jump_ns", [200e6, -200e6, 3600e9])
