@@ -134,9 +134,10 @@ def _steps(ticks: list[_Tick]) -> Iterator[Problem]:
 def _tsc(ticks: list[_Tick], pause: int) -> Iterator[Problem]:
     """The first jump of the TSC against the monotonic clock, whose rate it had most of the time.
 
-    With KVM the TSC rests from the stop on, but kvmclock only from where it is saved: QEMU reads it in the
-    stream, for the time until then to be counted (kvmclock_pre_save, hw/i386/kvm/clock.c of 10.2). So it may
-    fall behind by a `pause`: ns, the longest.
+    pause: ns that it may go away by, the longest. With KVM the TSC rests in a hand-over, from the stop on,
+    and kvmclock only from where it is saved, for the time until then to be counted (kvmclock_pre_save,
+    hw/i386/kvm/clock.c of QEMU 10.2). Where the guest is stopped and continued, kvmclock rests and the TSC
+    goes on.
     """
     pairs = [(a, b) for a, b in pairwise(ticks) if b.monotonic > a.monotonic]
     if not pairs:
@@ -147,7 +148,7 @@ def _tsc(ticks: list[_Tick], pause: int) -> Iterator[Problem]:
         least = min(range(n, n + _NEAR), key=ahead.__getitem__)
         step = ahead[least] - min(ahead[n - _NEAR : n])
         slack = _SLACK + _RATE * (ticks[n].monotonic - ticks[n - _NEAR].monotonic)
-        if not -pause - slack <= step <= slack:
+        if abs(step) > pause + slack:
             yield _departed(ticks[least].operation, f"the TSC stepped by {step / 1e9:.3f} s")
             break
 
