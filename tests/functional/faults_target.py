@@ -44,15 +44,15 @@ class Target(FaultTest):
 
     def test_descriptor_limit(self):
         """A target that may open too few descriptors gives up: never half a guest (C-37)."""
-        self.limited("nofile", {8: Expected()} | dict.fromkeys((12, 16, 20, 24, 28, 32, 40, 64), EITHER))
+        limits = {8: Expected()} | dict.fromkeys((12, 16, 20, 24, 28, 32, 40, 64), EITHER)
+        self.strike([Case(limited("nofile", n, str(n)), expected) for n, expected in limits.items()])
 
     def test_memory_limit(self):
         """A target whose address space is too small gives up (C-37)."""
         sizes = {100: Expected(), 200: Expected()} | dict.fromkeys((400, 600, 1000), EITHER)
-        self.limited("as", {mib << 20: expected for mib, expected in sizes.items()})
+        self.strike([Case(limited("as", n << 20, f"{n}M"), expected) for n, expected in sizes.items()])
 
-    def limited(self, resource, limits):
-        faults = {
-            line.OtherTarget(f"{resource}-{n}", line.limit(resource, n)): end for n, end in limits.items()
-        }
-        self.strike([Case(fault, end) for fault, end in faults.items()])
+
+def limited(resource, value, name):
+    """A target with that limit (prlimit(1))."""
+    return line.OtherTarget(f"{resource}-{name}", line.limit(resource, value))
